@@ -1,0 +1,17 @@
+"""The three ways in which work can fail. Every room raises one of these and nothing wider."""
+
+
+class QdError(Exception):
+    """Base of the errors that a user may see: one line, what is wrong, where, what to do."""
+
+
+class BadFrame(QdError):  # noqa: N818 - the name says what it is, not that it is an error
+    """This frame (or pattern, or document) cannot be used; set it aside and go on."""
+
+
+class Unavailable(QdError):  # noqa: N818
+    """Something around us is away for now (file not yet there, server down); try again later."""
+
+
+class Fatal(QdError):  # noqa: N818
+    """Going on makes no sense (model gone, configuration wrong, disk full); stop and say so."""

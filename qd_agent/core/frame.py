@@ -1,0 +1,105 @@
+"""Names of frames and the records that carry them from the documents to the detector image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FrameKey(BaseModel):
+    """The one name of one detector frame; every store uses it to recognise repeats."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_uid: str = Field(
+        min_length=1, max_length=128, description="uid of the run's start document"
+    )
+    stream: str = Field(min_length=1, max_length=128, description="event stream, such as 'primary'")
+    data_key: str = Field(min_length=1, max_length=128, description="data key of the detector")
+    seq_num: int = Field(ge=1, description="sequence number of the event in its stream")
+    index: int = Field(default=0, ge=0, description="frame within the event, from 0")
+
+    def __str__(self) -> str:
+        return f"{self.run_uid}/{self.stream}/{self.data_key}/{self.seq_num}/{self.index}"
+
+
+class Hdf5Location(BaseModel):
+    """One frame in a (possibly still growing) HDF5 dataset of shape (rows, height, width)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str = Field(description="file URI as the documents gave it; checked before it is opened")
+    dataset: str = Field(description="path of the dataset inside the file")
+    row: int = Field(ge=0, description="row of the frame along the first axis")
+
+
+class InlineLocation(BaseModel):
+    """One frame that travelled inside its event; the array is held by the reference itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReference:
+    """Where a frame is, and what the documents said about the moment it was taken.
+
+    Attributes:
+        key: the frame's name.
+        time: UTC epoch seconds of its event (or of the document that announced it).
+        location: where the pixels are.
+        shape: (height, width) as declared by the descriptor.
+        dtype: numpy dtype string as declared, or None when the descriptor is silent.
+        readings: the scalar numbers of the same event (monitor, temperature, ...), by data key.
+        array: the pixels, for `InlineLocation` only.
+    """
+
+    key: FrameKey
+    time: float
+    location: Hdf5Location | InlineLocation
+    shape: tuple[int, int]
+    dtype: str | None = None
+    readings: Mapping[str, float] = field(default_factory=dict[str, float])
+    array: npt.NDArray[np.generic] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame in hand: `image` has shape (height, width) in storage order, any real dtype."""
+
+    reference: FrameReference
+    image: npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """A run has started. `metadata` is its start document, untouched."""
+
+    run_uid: str
+    time: float
+    metadata: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunClosed:
+    """A run has stopped.
+
+    Attributes:
+        run_uid: the run.
+        time: UTC epoch seconds of the stop document.
+        exit_status: 'success', 'abort' or 'fail'.
+        reason: what the stop document gave as reason, often empty.
+        expected: number of events per stream, as the stop document counts them.
+    """
+
+    run_uid: str
+    time: float
+    exit_status: str
+    reason: str
+    expected: Mapping[str, int]
+
+
+Happening = RunOpened | FrameReference | RunClosed

@@ -1,0 +1,181 @@
+"""One-dimensional patterns on the one Q grid that training and serving share.
+
+The grid is the published one (Allara, Bertolotti, Guagliardi, npj Comput. Mater. 2024,
+10.1038/s41524-024-01241-6): Q = 0.99 to 15.00 1/Å, step 0.0028, 5004 points, area 1000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.errors import BadFrame
+
+Float = npt.NDArray[np.float64]
+
+AREA = 1000.0
+"""Area under a normalized pattern over the whole grid (intensity × 1/Å), as published."""
+
+
+@dataclass(frozen=True, slots=True)
+class QGrid:
+    """Equidistant grid of the scattering vector Q = 4π sin(θ)/λ.
+
+    Attributes:
+        q_min: first point, 1/Å.
+        step: spacing, 1/Å.
+        size: number of points.
+    """
+
+    q_min: float = 0.99
+    step: float = 0.0028
+    size: int = 5004
+
+    def values(self) -> Float:
+        """Q of every point, shape (size,), 1/Å."""
+        return self.q_min + self.step * np.arange(self.size, dtype=np.float64)
+
+    @property
+    def span(self) -> float:
+        """Length of the grid, 1/Å: `size` cells of `step`."""
+        return self.step * self.size
+
+
+PUBLISHED_GRID = QGrid()
+
+
+@dataclass(frozen=True, slots=True)
+class RawPattern:
+    """A pattern on its own, increasing, Q points, before resampling.
+
+    Attributes:
+        q: shape (n,), 1/Å, strictly increasing.
+        intensity: shape (n,), any linear scale.
+        sigma: shape (n,), standard uncertainty of the intensity, same scale; None when unknown.
+    """
+
+    q: Float
+    intensity: Float
+    sigma: Float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern on `grid`.
+
+    Attributes:
+        intensity: shape (size,), zero where not covered.
+        sigma: shape (size,), standard uncertainty in the same unit; zero where not covered,
+            and all zero when the source did not state one.
+        coverage: shape (size,), 1 where the detector measured, else 0.
+        grid: the Q grid.
+        flags: short words for things a user should know ('no_monitor', 'dark_missing', ...).
+    """
+
+    intensity: Float
+    sigma: Float
+    coverage: Float
+    grid: QGrid = PUBLISHED_GRID
+    flags: tuple[str, ...] = ()
+
+    @property
+    def q(self) -> Float:
+        """Q of every point, shape (size,), 1/Å."""
+        return self.grid.values()
+
+
+def q_from_two_theta(two_theta_deg: Float, wavelength: float) -> Float:
+    """Q = 4π sin(θ)/λ, 1/Å, from 2θ in degrees and the wavelength in Å."""
+    return 4.0 * np.pi * np.sin(np.radians(two_theta_deg) / 2.0) / wavelength
+
+
+def resample(raw: RawPattern, grid: QGrid = PUBLISHED_GRID) -> Pattern:
+    """Bring a raw pattern onto `grid` without inventing data.
+
+    Where the source is finer than the grid its points are averaged cell by cell (so noise
+    shrinks as it should); elsewhere it is interpolated linearly. Grid points outside the source,
+    or inside a hole of the source wider than five of its usual steps and wider than the grid's,
+    are not covered.
+
+    Raises:
+        BadFrame: fewer than two points, Q not finite or not increasing, or nothing on the grid.
+    """
+    q, intensity, sigma = _usable_points(raw)
+    target = grid.values()
+    step = np.diff(q)
+    right = np.clip(np.searchsorted(q, target), 1, q.size - 1)
+    hole = step[right - 1] > max(5.0 * float(np.median(step)), grid.step)
+    inside = (target >= q[0] - grid.step / 2) & (target <= q[-1] + grid.step / 2)
+    counts = np.bincount(_cell_of(q, grid)[1], minlength=grid.size)
+    centres, means, errors_of_means = _cell_means(q, intensity, sigma, grid)
+    values = np.interp(target, centres, means)
+    errors = np.interp(target, centres, errors_of_means)
+    covered = (counts > 0) | (inside & ~hole)
+    if not covered.any():
+        raise BadFrame(
+            f"the pattern covers Q = {q[0]:.3g} to {q[-1]:.3g} 1/Å, none of it on the grid "
+            f"{target[0]:.3g} to {target[-1]:.3g}; check the unit and the wavelength"
+        )
+    return Pattern(
+        intensity=np.where(covered, values, 0.0),
+        sigma=np.where(covered, errors, 0.0),
+        coverage=covered.astype(np.float64),
+        grid=grid,
+    )
+
+
+def normalize_area(pattern: Pattern) -> Pattern:
+    """Scale so that the mean over the covered points is AREA / span (71.4 on the published grid).
+
+    On a fully covered grid this is the published area of 1000.
+
+    Raises:
+        BadFrame: the covered area is not positive or not finite (dark frame, broken data).
+    """
+    covered = pattern.coverage > 0
+    mean = float(pattern.intensity[covered].mean()) if covered.any() else 0.0
+    if not np.isfinite(mean) or mean <= 0.0:
+        raise BadFrame("the pattern has no positive area (empty, dark or over-subtracted frame)")
+    scale = AREA / pattern.grid.span / mean
+    return replace(pattern, intensity=pattern.intensity * scale, sigma=pattern.sigma * scale)
+
+
+def _usable_points(raw: RawPattern) -> tuple[Float, Float, Float | None]:
+    q = np.asarray(raw.q, dtype=np.float64)
+    intensity = np.asarray(raw.intensity, dtype=np.float64)
+    good = np.isfinite(intensity)
+    sigma = None if raw.sigma is None else np.asarray(raw.sigma, dtype=np.float64)
+    if sigma is not None:
+        good &= np.isfinite(sigma)
+        sigma = sigma[good]
+    q, intensity = q[good], intensity[good]
+    if q.size < 2:
+        raise BadFrame("the pattern has fewer than two finite points")
+    if not np.isfinite(q).all() or not (np.diff(q) > 0).all():
+        raise BadFrame("the pattern's Q (or 2θ) values are not strictly increasing numbers")
+    return q, intensity, sigma
+
+
+def _cell_of(q: Float, grid: QGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Give (cell of every point, cells inside the grid); cells are centred on grid points."""
+    cell = np.floor((q - grid.q_min) / grid.step + 0.5).astype(np.int64)
+    return cell, cell[(cell >= 0) & (cell < grid.size)]
+
+
+def _cell_means(
+    q: Float, intensity: Float, sigma: Float | None, grid: QGrid
+) -> tuple[Float, Float, Float]:
+    """Average Q and intensity of the points in each occupied cell, and the mean's uncertainty.
+
+    Averaging Q as well keeps a lopsided cell from shifting the pattern; the caller interpolates
+    back onto the centres.
+    """
+    _, cell = np.unique(_cell_of(q, grid)[0], return_inverse=True)
+    counts = np.bincount(cell).astype(np.float64)
+    mean_q = np.bincount(cell, weights=q) / counts
+    mean = np.bincount(cell, weights=intensity) / counts
+    if sigma is None:
+        return mean_q, mean, np.zeros_like(mean)
+    return mean_q, mean, np.sqrt(np.bincount(cell, weights=sigma**2)) / counts

@@ -1,0 +1,120 @@
+"""What the agent says about one frame: the only thing that leaves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qd_agent.core.frame import FrameKey
+from qd_agent.core.pattern import Pattern
+
+SCHEMA_VERSION = 1
+
+
+class Verdict(StrEnum):
+    """Whether a size is given, and if not, why."""
+
+    SIZED = "sized"
+    NO_NANOCRYSTALS = "no_nanocrystals"
+    OUT_OF_DOMAIN = "out_of_domain"
+    INSUFFICIENT_Q = "insufficient_q"
+    BAD_FRAME = "bad_frame"
+
+
+class Estimate(BaseModel):
+    """What sizing says about one pattern, before it is tied to a frame.
+
+    A size is given with verdict `sized` only; every other verdict carries a reason in words.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    verdict: Verdict
+    reason: str = Field(default="", description="why no size is given, in a sentence")
+    diameter_nm: float | None = Field(default=None, description="number-average diameter, nm")
+    diameter_sd_nm: float | None = Field(default=None, description="standard deviation of it, nm")
+    interval_nm: tuple[float, float] | None = Field(default=None, description="calibrated 90 %, nm")
+    diameter_volume_nm: float | None = Field(default=None, description="volume-weighted, nm")
+    interval_volume_nm: tuple[float, float] | None = Field(default=None, description="90 %, nm")
+    dispersion: float | None = Field(default=None, description="relative sd of the lognormal")
+    nanocrystal_fraction: float | None = Field(
+        default=None, description="nanocrystals' share of the scattered area, 0 to 1"
+    )
+    class_nm: float | None = Field(default=None, description="most probable 0.5 nm class, nm")
+    class_probabilities: tuple[float, ...] = Field(
+        default=(), description="of the 17 published classes 2.0, 2.5 ... 10.0 nm"
+    )
+    misfit: float | None = Field(
+        default=None, description="relative residual (Rwp-like) of the explaining Debye pattern"
+    )
+    flags: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _size_only_when_sized(self) -> Self:
+        sizes = (self.diameter_nm, self.diameter_sd_nm, self.interval_nm, self.class_nm)
+        if self.verdict is Verdict.SIZED:
+            if any(value is None for value in sizes):
+                raise ValueError("a sized estimate carries diameter, sd, interval and class")
+        elif any(value is not None for value in (*sizes, self.diameter_volume_nm)):
+            raise ValueError(f"verdict {self.verdict} must not carry a size")
+        elif not self.reason:
+            raise ValueError(f"verdict {self.verdict} needs a reason")
+        return self
+
+
+class Provenance(BaseModel):
+    """What made this number; enough to make it again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_name: str
+    model_version: str
+    model_sha256: str
+    config_hash: str
+    poni_sha256: str = ""
+    mask_sha256: str = ""
+    dark_hash: str = Field(default="", description="hash of the dark image that was subtracted")
+    package_version: str
+
+
+class Prediction(Estimate):
+    """An estimate, tied to its frame and to what made it."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: FrameKey
+    frame_time: float = Field(description="UTC epoch s of the frame's event")
+    publication_time: float = Field(description="UTC epoch s at which the agent had the answer")
+    readings: dict[str, float] = Field(
+        default_factory=dict, description="scalar readings of the same event (temperature, ...)"
+    )
+    provenance: Provenance
+    latency_ms: dict[str, float] = Field(
+        default_factory=dict, description="read, reduce, size: time spent in each stage"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The Debye pattern that explains a measured one, on the same grid and in the same unit.
+
+    Attributes:
+        model: shape (size,), nanocrystals plus background.
+        background: shape (size,), the background alone.
+    """
+
+    model: npt.NDArray[np.float64]
+    background: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A sizer's whole answer to one pattern; `explanation` is None where none was possible."""
+
+    estimate: Estimate
+    pattern: Pattern
+    explanation: Explanation | None = None

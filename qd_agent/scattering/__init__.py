@@ -1,0 +1,1 @@
+"""The forward model, once for training and serving: clusters in, I(Q) out."""

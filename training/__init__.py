@@ -1,0 +1,1 @@
+"""Makes the shipped artifact: Debye simulations, training, calibration, evaluation."""
