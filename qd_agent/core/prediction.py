@@ -32,7 +32,8 @@ class Estimate(BaseModel):
     A size is given with verdict `sized` only; every other verdict carries a reason in words.
     """
 
-    model_config = ConfigDict(frozen=True)
+    # NaN would turn into null in JSON and could not be read back.
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     verdict: Verdict
     reason: str = Field(default="", description="why no size is given, in a sentence")

@@ -1,0 +1,253 @@
+"""The path itself: a document comes in, and every frame that it announces gets its answer.
+
+No threads and no stores here: `Agent.step` takes one document and returns when the ledger holds
+what came of it. Whoever calls it decides when and on which thread.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from qd_agent.core.errors import BadFrame, Unavailable
+from qd_agent.core.frame import Frame, FrameKey, FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.ports import FrameReader, Reducer, Sizer
+from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
+from qd_agent.ledger import DARK, SAMPLE, Ledger
+
+_log = structlog.get_logger(__name__)
+
+RETRY_DELAYS_S = (1.0, 5.0, 15.0, 30.0)
+"""Waits before a frame that is away (`Unavailable`) is tried again; after the last it is bad."""
+
+
+class DocumentRouter(Protocol):
+    """Turns documents into what happened (see `qd_agent.documents.router`)."""
+
+    def route(self, name: str, doc: Mapping[str, object]) -> list[Happening]:
+        """Give what this document makes known. Raises BadFrame for a malformed one."""
+        ...
+
+
+class RunReducer(Reducer, Protocol):
+    """A reducer that also keeps the dark image of each run."""
+
+    def add_dark(self, frame: Frame) -> None:
+        """Take a dark frame into its run's mean."""
+        ...
+
+    def dark_hash(self, run_uid: str) -> str:
+        """Name the dark that is subtracted in this run; empty when there is none."""
+        ...
+
+    def forget_run(self, run_uid: str) -> None:
+        """Free the run's dark."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The rooms that a frame passes through, in order."""
+
+    reader: FrameReader
+    reducer: RunReducer
+    sizer: Sizer
+
+
+@dataclass(slots=True)
+class _Waiting:
+    reference: FrameReference
+    attempt: int
+    due: float
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Times the stages of one frame, in ms."""
+
+    laps: dict[str, float] = field(default_factory=dict[str, float])
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.laps[stage] = round((now - self._last) * 1e3, 3)
+        self._last = now
+
+
+class Agent:
+    """Documents in, answers in the ledger.
+
+    Args:
+        router: turns documents into frame references.
+        stages: reader, reducer and sizer.
+        ledger: the books.
+        provenance: what is the same for every prediction of this process.
+        dark_streams: streams whose frames are darks, not samples.
+        on_answer: called after each answer is in the ledger (to wake the deliveries).
+    """
+
+    def __init__(
+        self,
+        router: DocumentRouter,
+        stages: Stages,
+        ledger: Ledger,
+        provenance: Provenance,
+        dark_streams: frozenset[str],
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._router, self._stages, self._ledger = router, stages, ledger
+        self._provenance, self._dark_streams = provenance, dark_streams
+        self._on_answer = on_answer
+        self._prepared: set[str] = set()
+        self._waiting: dict[FrameKey, _Waiting] = {}
+
+    def step(self, name: str, doc: Mapping[str, object]) -> None:
+        """Take one document and answer every frame that it makes known."""
+        for happening in self.note(name, doc):
+            self.answer(happening)
+
+    def note(self, name: str, doc: Mapping[str, object]) -> list[FrameReference]:
+        """Take one document into the books only; give the new sample frames, unanswered."""
+        try:
+            happenings = self._router.route(name, doc)
+        except BadFrame as error:
+            _log.warning("document refused", document=name, reason=str(error))
+            return []
+        return [new for happening in happenings if (new := self._enter(happening)) is not None]
+
+    def answer(self, reference: FrameReference) -> None:
+        """Read, reduce and size one seen frame, and write the answer down."""
+        self._prepare(reference.key.run_uid)
+        self._attempt(_Waiting(reference, attempt=0, due=0.0))
+
+    def retry(self, now: float | None = None) -> None:
+        """Try the frames again that were away and whose time has come."""
+        now = time.monotonic() if now is None else now
+        for waiting in [w for w in self._waiting.values() if w.due <= now]:
+            del self._waiting[waiting.reference.key]
+            self._attempt(waiting)
+
+    def recover(self) -> int:
+        """Answer what an earlier process has seen and left; give how many frames that were."""
+        left = self._ledger.unanswered()
+        for reference in left:
+            self.answer(reference)
+        return len(left)
+
+    @property
+    def waiting(self) -> int:
+        """Number of frames that are away and will be tried again."""
+        return len(self._waiting)
+
+    def _enter(self, happening: Happening) -> FrameReference | None:
+        if isinstance(happening, RunOpened):
+            self._ledger.open_run(happening)
+            _log.info("run opened", run=happening.run_uid)
+            return None
+        if isinstance(happening, RunClosed):
+            return self._close(happening)
+        if happening.key.stream in self._dark_streams:
+            self._prepare(happening.key.run_uid)
+            if self._ledger.see(happening, DARK):
+                self._add_dark(happening)
+            return None
+        return happening if self._ledger.see(happening, SAMPLE) else None
+
+    def _close(self, run: RunClosed) -> None:
+        self._ledger.close_run(run)
+        if not any(key.run_uid == run.run_uid for key in self._waiting):
+            self._stages.reducer.forget_run(run.run_uid)
+            self._prepared.discard(run.run_uid)
+        counts = self._ledger.account(run.run_uid).as_counts()
+        _log.info("run closed", run=run.run_uid, exit_status=run.exit_status, **counts)
+
+    def _prepare(self, run_uid: str) -> None:
+        """Take the darks in again that an earlier process has seen in this run."""
+        if run_uid not in self._prepared:
+            self._prepared.add(run_uid)
+            for reference in self._ledger.darks(run_uid):
+                self._add_dark(reference)
+
+    def _add_dark(self, reference: FrameReference) -> None:
+        try:
+            self._stages.reducer.add_dark(self._stages.reader.read(reference))
+        except (BadFrame, Unavailable) as error:
+            _log.warning("dark frame not used", frame=str(reference.key), reason=str(error))
+
+    def _attempt(self, waiting: _Waiting) -> None:
+        reference, watch = waiting.reference, _Stopwatch()
+        try:
+            sized = self._path(reference, watch)
+        except BadFrame as error:
+            self._write(reference, Estimate(verdict=Verdict.BAD_FRAME, reason=str(error)), watch)
+        except Unavailable as error:
+            self._put_off(waiting, str(error), watch)
+        else:
+            self._write(reference, sized.estimate, watch, sized)
+
+    def _path(self, reference: FrameReference, watch: _Stopwatch) -> Sized:
+        frame = self._stages.reader.read(reference)
+        watch.lap("read")
+        pattern = self._stages.reducer.reduce(frame)
+        watch.lap("reduce")
+        (sized,) = self._stages.sizer.size([pattern])
+        watch.lap("size")
+        return sized
+
+    def _put_off(self, waiting: _Waiting, reason: str, watch: _Stopwatch) -> None:
+        if waiting.attempt >= len(RETRY_DELAYS_S):
+            tries = f"{reason} (given up after {waiting.attempt + 1} tries)"
+            self._write(waiting.reference, Estimate(verdict=Verdict.BAD_FRAME, reason=tries), watch)
+            return
+        due = time.monotonic() + RETRY_DELAYS_S[waiting.attempt]
+        key = waiting.reference.key
+        self._waiting[key] = _Waiting(waiting.reference, waiting.attempt + 1, due)
+        _log.warning("frame is away, will be tried again", frame=str(key), reason=reason)
+
+    def _write(
+        self,
+        reference: FrameReference,
+        estimate: Estimate,
+        watch: _Stopwatch,
+        sized: Sized | None = None,
+    ) -> None:
+        flags = () if sized is None else sized.pattern.flags
+        dark_hash = self._stages.reducer.dark_hash(reference.key.run_uid)
+        prediction = Prediction(
+            **estimate.model_dump(exclude={"flags"}),
+            flags=tuple(dict.fromkeys((*estimate.flags, *flags))),
+            key=reference.key,
+            frame_time=reference.time,
+            publication_time=time.time(),
+            readings={k: float(v) for k, v in reference.readings.items() if math.isfinite(v)},
+            provenance=self._provenance.model_copy(update={"dark_hash": dark_hash}),
+            latency_ms=watch.laps,
+        )
+        self._ledger.predict(prediction, *_curves(sized))
+        self._on_answer()
+        _log.info(
+            "frame answered",
+            frame=str(reference.key),
+            verdict=prediction.verdict.value,
+            diameter_nm=prediction.diameter_nm,
+            reason=prediction.reason or None,
+        )
+
+
+def _curves(
+    sized: Sized | None,
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
+    """Give the pattern and the explaining model as float32, or None where there is none."""
+    if sized is None:
+        return None, None
+    intensity = sized.pattern.intensity.astype(np.float32)
+    if sized.explanation is None:
+        return intensity, None
+    return intensity, sized.explanation.model.astype(np.float32)
