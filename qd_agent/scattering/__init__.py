@@ -1,1 +1,1 @@
-"""The forward model, once for training and serving: clusters in, I(Q) out."""
+"""The forward model, once: from an ensemble of PbS clusters to I(Q). Pure numpy."""
