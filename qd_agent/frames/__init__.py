@@ -1,1 +1,19 @@
 """Door to the pixels: `open_reader` gives a reader that turns references into frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qd_agent.frames.settings import FrameSettings
+
+if TYPE_CHECKING:
+    from qd_agent.core.ports import FrameReader
+
+__all__ = ["FrameSettings", "open_reader"]
+
+
+def open_reader(settings: FrameSettings) -> FrameReader:
+    """Give a reader for every kind of location; the caller closes it. Opens nothing yet."""
+    from qd_agent.frames.reader import Reader  # noqa: PLC0415 - heavy, wanted only here
+
+    return Reader(settings)

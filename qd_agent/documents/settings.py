@@ -1,0 +1,66 @@
+"""Settings of the documents: which transport, and which frames are of interest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MEBIBYTE = 1 << 20
+
+
+class SourceSettings(BaseModel):
+    """Where documents come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["zmq"] = Field(
+        default="zmq", description="transport; 'zmq' is what bluesky's Publisher and Proxy speak"
+    )
+    address: str = Field(
+        default="tcp://127.0.0.1:5578",
+        min_length=1,
+        description="endpoint to connect to: the outgoing side of the bluesky proxy",
+    )
+    prefix: str = Field(
+        default="",
+        pattern=r"^[^ ]*$",
+        description="take documents with this prefix only; empty takes every prefix; no spaces",
+    )
+    max_document_bytes: int = Field(
+        default=64 * MEBIBYTE, ge=1024, description="larger documents are refused, bytes"
+    )
+    receive_high_water_mark: int = Field(
+        default=10_000,
+        ge=1,
+        description="documents that the socket holds for us before it drops newer ones",
+    )
+
+
+class RouterSettings(BaseModel):
+    """Which streams and data keys hold frames to be sized, and how much may be held back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    streams: list[str] = Field(
+        default=["primary"], description="event streams whose frames are sized"
+    )
+    dark_streams: list[str] = Field(
+        default=["dark"], description="event streams whose frames are dark frames"
+    )
+    data_keys: list[str] | None = Field(
+        default=None,
+        description="data keys of the detectors; none given means every key that declares a "
+        "two-dimensional array, inside the event or in a file",
+    )
+    max_open_runs: int = Field(
+        default=64,
+        ge=1,
+        description="runs followed at once; beyond it the one silent for longest is closed",
+    )
+    max_waiting_frames: int = Field(
+        default=100_000,
+        ge=1,
+        description="frames held back until their event comes; beyond it the oldest go on "
+        "without readings; also the largest number of frames that one document may announce",
+    )
