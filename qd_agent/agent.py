@@ -98,6 +98,7 @@ class Agent:
         router: DocumentRouter,
         stages: Stages,
         ledger: Ledger,
+        *,
         provenance: Provenance,
         dark_streams: frozenset[str],
         on_answer: Callable[[], None] = lambda: None,
@@ -106,6 +107,7 @@ class Agent:
         self._provenance, self._dark_streams = provenance, dark_streams
         self._on_answer = on_answer
         self._prepared: set[str] = set()
+        self._closed: set[str] = set()
         self._waiting: dict[FrameKey, _Waiting] = {}
 
     def step(self, name: str, doc: Mapping[str, object]) -> None:
@@ -149,6 +151,7 @@ class Agent:
     def _enter(self, happening: Happening) -> FrameReference | None:
         if isinstance(happening, RunOpened):
             self._ledger.open_run(happening)
+            self._forget_closed_runs()
             _log.info("run opened", run=happening.run_uid)
             return None
         if isinstance(happening, RunClosed):
@@ -162,11 +165,16 @@ class Agent:
 
     def _close(self, run: RunClosed) -> None:
         self._ledger.close_run(run)
-        if not any(key.run_uid == run.run_uid for key in self._waiting):
-            self._stages.reducer.forget_run(run.run_uid)
-            self._prepared.discard(run.run_uid)
+        self._closed.add(run.run_uid)
         counts = self._ledger.account(run.run_uid).as_counts()
         _log.info("run closed", run=run.run_uid, exit_status=run.exit_status, **counts)
+
+    def _forget_closed_runs(self) -> None:
+        # Not at the stop itself: frames that it made known, or that are away, still need the dark.
+        for run_uid in self._closed - {key.run_uid for key in self._waiting}:
+            self._stages.reducer.forget_run(run_uid)
+            self._prepared.discard(run_uid)
+            self._closed.discard(run_uid)
 
     def _prepare(self, run_uid: str) -> None:
         """Take the darks in again that an earlier process has seen in this run."""

@@ -1,0 +1,168 @@
+"""The agent's configuration: one YAML file, one tree of small settings, every mistake by its line.
+
+Relative paths are relative to the file. Each room is given its own part of the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qd_agent.core.errors import Fatal
+from qd_agent.documents.settings import RouterSettings, SourceSettings
+from qd_agent.frames.settings import FrameSettings
+from qd_agent.inference.settings import SizerSettings
+from qd_agent.reduction.settings import ReductionSettings
+from qd_agent.sinks.settings import RedisSettings, TiledSettings
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+class Config(BaseModel):
+    """Everything that `qd-agent run` needs to know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agent_id: str = Field(
+        default="qd-agent", pattern=r"^[\w.-]{1,64}$", description="name of this agent in Redis"
+    )
+    data: Path = Field(
+        default=Path("qd-data"),
+        description="folder for the ledger and, where no URL is given, the embedded servers",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severity that is logged"
+    )
+    source: SourceSettings = Field(
+        default_factory=SourceSettings, description="where documents come from"
+    )
+    router: RouterSettings = Field(
+        default_factory=RouterSettings, description="which streams and detectors are sized"
+    )
+    frames: FrameSettings = Field(
+        default_factory=FrameSettings, description="which files may be read"
+    )
+    reduction: ReductionSettings = Field(description="how images become patterns")
+    sizer: SizerSettings = Field(default_factory=SizerSettings, description="the model")
+    redis: RedisSettings = Field(default_factory=RedisSettings, description="live predictions")
+    tiled: TiledSettings = Field(default_factory=TiledSettings, description="predictions to keep")
+
+    def numbers_hash(self) -> str:
+        """Hash of the settings that a number depends on (router, reduction, sizer)."""
+        parts = self.model_dump(mode="json", include={"router", "reduction", "sizer"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class ConfigMistakes(Fatal):
+    """The file is no valid configuration; `mistakes` holds one line for each thing wrong."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises:
+        ConfigMistakes: the file is absent, is not YAML, or any value in it is wrong.
+    """
+    tree, lines = _read_yaml(path)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigMistakes(
+            [
+                f"{path}:{_line(lines, item['loc'])}: {_describe(item['loc'], dict(item))}"
+                for item in error.errors(include_url=False)
+            ]
+        ) from error
+    return _anchored(config, path.resolve().parent)
+
+
+Lines = Mapping[tuple[str | int, ...], int]
+
+
+def _read_yaml(path: Path) -> tuple[object, Lines]:
+    from ruamel.yaml import YAML  # noqa: PLC0415 - `qd-agent --help` does not need it
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigMistakes([f"{path}: cannot be read: {reason}"]) from error
+    try:
+        node = YAML(typ="rt").load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigMistakes([f"{path}:{line}: not valid YAML: {problem}"]) from error
+    if node is None:
+        node = {}
+    if not isinstance(node, dict):
+        raise ConfigMistakes([f"{path}:1: expected `key: value` lines, found {node!r}"])
+    lines: dict[tuple[str | int, ...], int] = {}
+    return _plain(node, (), lines), lines
+
+
+def _plain(
+    node: object, place: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]
+) -> object:
+    """Turn ruamel's nodes into plain values, noting the line of every key."""
+    if isinstance(node, dict):
+        for key in node:
+            lines[*place, str(key)] = node.lc.key(key)[0] + 1  # pyright: ignore[reportAttributeAccessIssue] - ruamel's CommentedMap
+        return {str(key): _plain(value, (*place, str(key)), lines) for key, value in node.items()}
+    if isinstance(node, list):
+        for i in range(len(node)):
+            lines[*place, i] = node.lc.item(i)[0] + 1  # pyright: ignore[reportAttributeAccessIssue] - ruamel's CommentedSeq
+        return [_plain(value, (*place, i), lines) for i, value in enumerate(node)]
+    return node
+
+
+def _line(lines: Lines, place: tuple[str | int, ...]) -> int:
+    """Line of the innermost part of `place` that stands in the file, else 1."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return 1
+
+
+def _describe(place: tuple[str | int, ...], item: Mapping[str, object]) -> str:
+    name = ".".join(str(part) for part in place)
+    if item["type"] == "extra_forbidden":
+        return f"{name}: unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
+    if item["type"] == "missing":
+        return f"{name}: missing, and it has no default"
+    return f"{name}: {item['msg']}, found {item['input']!r}"
+
+
+def _allowed_keys(place: Sequence[str | int]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in place:
+        annotation = model.model_fields[str(part)].annotation if isinstance(part, str) else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return sorted(model.model_fields)
+
+
+def _anchored(model: _Settings, folder: Path) -> _Settings:
+    """Make every relative path in a settings tree relative to `folder`."""
+    changed: dict[str, object] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            changed[name] = _anchored(value, folder)
+        elif isinstance(value, Path):
+            changed[name] = folder / value.expanduser()
+        elif isinstance(value, list):
+            changed[name] = [folder / v if isinstance(v, Path) else v for v in value]
+    return model.model_copy(update=changed)

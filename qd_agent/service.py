@@ -1,0 +1,296 @@
+"""The daemon: threads, signals, health. All threads of the agent live here.
+
+One intake thread moves documents from the source into a bounded queue, so that a slow frame never
+makes the socket overflow; the main thread walks the path; one courier thread per sink delivers
+from the ledger, so that a slow store never holds a frame up.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+from qd_agent import __version__
+from qd_agent.agent import Agent
+from qd_agent.core.errors import BadFrame, Fatal, QdError, Unavailable
+from qd_agent.core.ports import Document, DocumentSource, PredictionSink
+from qd_agent.core.prediction import Provenance
+from qd_agent.delivery import deliver_once
+from qd_agent.ledger import Ledger
+
+_log = structlog.get_logger(__name__)
+
+QUEUE_SIZE = 10_000
+"""Documents in hand at most; beyond it the source itself holds back (a document is about 1 kB)."""
+FLUSH_S = 3.0
+"""Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
+PULSE_S = 2.0
+
+
+class Intake(threading.Thread):
+    """Moves documents from the source to the queue until told to stop."""
+
+    def __init__(self, source: DocumentSource, documents: queue.Queue[Document]) -> None:
+        super().__init__(name="intake", daemon=True)
+        self._source, self._documents = source, documents
+        self._stopping = threading.Event()
+        self.refused = 0
+        self.failure: Fatal | None = None
+
+    def run(self) -> None:
+        """Receive until `stop`; what is no document is counted and dropped."""
+        while not self._stopping.is_set():
+            try:
+                document = self._source.receive(timeout=0.2)
+            except BadFrame as error:
+                self.refused += 1
+                _log.warning("message refused", reason=str(error), refused=self.refused)
+            except Unavailable as error:
+                _log.warning("source is away", reason=str(error))
+                self._stopping.wait(1.0)
+            except Fatal as error:
+                self.failure = error
+                return
+            else:
+                if document is not None:
+                    self._put(document)
+
+    def _put(self, document: Document) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._documents.put(document, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def stop(self) -> None:
+        """End the thread after the document in hand."""
+        self._stopping.set()
+        self.join(timeout=2.0)
+
+
+class Courier(threading.Thread):
+    """Delivers the outbox of one sink; reconnects with growing, jittered waits.
+
+    Args:
+        ledger: the books.
+        name: name of the sink.
+        connect: opens the sink; raises Unavailable while its server is away.
+        provenance: for the announcement of runs.
+        pause: seconds between two turns, so that slow stores get batches instead of single rows.
+        pulse: called on the courier's own thread every PULSE_S seconds while the sink is up.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        name: str,
+        connect: Callable[[], PredictionSink],
+        provenance: Provenance,
+        *,
+        pause: float = 0.0,
+        pulse: Callable[[PredictionSink], None] = lambda _: None,
+    ) -> None:
+        super().__init__(name=f"courier-{name}", daemon=True)
+        self._ledger, self._sink_name, self._connect = ledger, name, connect
+        self._provenance, self._pause, self._pulse = provenance, pause, pulse
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._sink: PredictionSink | None = None
+        self.state = "connecting"
+        self.failure: QdError | None = None
+
+    def wake(self) -> None:
+        """Say that there may be something to deliver."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Deliver until told to stop, then until the outbox is empty or FLUSH_S has passed."""
+        misses = 0
+        next_pulse = 0.0
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                more = self._turn()
+                if time.monotonic() >= next_pulse and self._sink is not None:
+                    self._pulse(self._sink)
+                    next_pulse = time.monotonic() + PULSE_S
+            except Unavailable as error:
+                misses += 1
+                self._miss(error, misses)
+            except Fatal as error:
+                self.state, self.failure = "failed", error
+                return
+            else:
+                misses = 0
+                self._rest(more)
+        self._flush()
+
+    def _turn(self) -> bool:
+        if self._sink is None:
+            self._sink = self._connect()
+        count = deliver_once(self._ledger, self._sink, self._provenance)
+        if self.state != "up":
+            _log.info("sink is up", sink=self._sink_name)
+            self.state = "up"
+        return count > 0
+
+    def _miss(self, error: Unavailable, misses: int) -> None:
+        if self.state != "down":
+            _log.warning("sink is away, predictions wait on disk", reason=str(error))
+            self.state = "down"
+        # Full jitter: agents that lost the same server do not come back in one moment.
+        self._stopping.wait(random.uniform(0.1, min(15.0, 0.5 * 2 ** min(misses, 6))))  # noqa: S311 - no secret
+
+    def _rest(self, more: bool) -> None:
+        if self._pause:
+            self._stopping.wait(self._pause)
+        elif not more:
+            self._wake.wait(timeout=0.5)
+
+    def _flush(self) -> None:
+        deadline = time.monotonic() + FLUSH_S
+        try:
+            while time.monotonic() < deadline and self._turn():
+                pass
+            if self._sink is not None:
+                self._sink.close()
+        except QdError as error:
+            _log.warning("not all delivered, the rest goes at the next start", reason=str(error))
+
+    def stop(self) -> None:
+        """Ask the thread to flush and end."""
+        self._stopping.set()
+        self._wake.set()
+
+
+@dataclass(slots=True)
+class Health:
+    """What the heartbeat says of the daemon."""
+
+    agent_id: str
+    source: str
+    model: str
+    started: float = field(default_factory=time.time)
+    last_frame: float | None = None
+    state: str = "starting"
+
+    def fields(self, ledger: Ledger, couriers: Mapping[str, Courier], queued: int):
+        """Give the heartbeat's fields, all of them plain text or numbers."""
+        account = ledger.account()
+        fields: dict[str, str | int | float] = {
+            "agent_id": self.agent_id,
+            "state": self.state,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "model": self.model,
+            "source": self.source,
+            "started": self.started,
+            "time": time.time(),
+            "last_frame": self.last_frame or "",
+            "queued_documents": queued,
+            **account.as_counts(),
+        }
+        for name, courier in couriers.items():
+            fields[f"sink_{name}"] = courier.state
+            fields[f"backlog_{name}"] = ledger.backlog(name)
+        return fields
+
+
+class Service:
+    """Runs the path until a signal; closes what it opened.
+
+    Args:
+        agent: the path.
+        source: where documents come from.
+        couriers: one thread per sink, by sink name; not started.
+        documents: the queue between intake and path.
+        health: what the heartbeat says.
+        on_ready: called once everything is connected and documents will not be missed.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        source: DocumentSource,
+        couriers: Mapping[str, Courier],
+        health: Health,
+        *,
+        documents: queue.Queue[Document],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._agent, self._source, self._couriers = agent, source, couriers
+        self._health, self._documents, self._on_ready = health, documents, on_ready
+        self._intake = Intake(source, documents)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; a second signal ends the process at once.
+
+        Raises:
+            Fatal: the source, a sink or the ledger cannot go on.
+        """
+        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        for courier in self._couriers.values():
+            courier.start()
+        self._intake.start()
+        self._on_ready()
+        try:
+            self._health.state = "running"
+            left = self._agent.recover()
+            if left:
+                _log.info("answered frames that an earlier process had left", frames=left)
+            while not self._stopping.is_set():
+                self._turn()
+        finally:
+            self._shut_down()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _turn(self) -> None:
+        self._check()
+        self._agent.retry()
+        try:
+            name, doc = self._documents.get(timeout=0.1)
+        except queue.Empty:
+            return
+        for reference in self._agent.note(name, doc):
+            if self._stopping.is_set():
+                return  # seen and in the books: the next start answers it
+            self._agent.answer(reference)
+            self._health.last_frame = reference.time
+
+    def _check(self) -> None:
+        failures = [self._intake.failure, *(c.failure for c in self._couriers.values())]
+        for failure in failures:
+            if failure is not None:
+                raise Fatal(str(failure))
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._stopping.is_set():
+            os._exit(128 + number)
+        self._stopping.set()
+
+    def _shut_down(self) -> None:
+        self._health.state = "stopping"
+        self._intake.stop()
+        # What the queue still holds is written down as seen, so that the next start answers it.
+        while not self._documents.empty():
+            self._agent.note(*self._documents.get_nowait())
+        for courier in self._couriers.values():
+            courier.stop()
+        for courier in self._couriers.values():
+            if courier.is_alive():
+                courier.join(timeout=FLUSH_S + 1.0)
+        self._source.close()
+        _log.info("stopped")

@@ -1,0 +1,217 @@
+"""The ledger keeps every frame once, whatever is repeated, reordered or cut short."""
+
+import itertools
+import sqlite3
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qd_agent.core.errors import Fatal
+from qd_agent.core.frame import RunClosed, RunOpened
+from qd_agent.core.prediction import Estimate, Verdict
+from qd_agent.ledger import DARK, Ledger
+from tests.helpers import records
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    book = Ledger(tmp_path / "ledger.sqlite", "pbs-1", ["redis", "tiled"])
+    yield book
+    book.close()
+
+
+def opened(run: str = "run-1", time: float = 1.0) -> RunOpened:
+    return RunOpened(run, time, {"uid": run})
+
+
+def closed(run: str = "run-1", count: int = 1) -> RunClosed:
+    return RunClosed(run, 2.0, "success", "", {"primary": count})
+
+
+def test_a_frame_is_seen_once(ledger: Ledger):
+    assert ledger.see(records.reference())
+    assert not ledger.see(records.reference())
+    assert ledger.account().seen == 1
+
+
+def test_a_reference_comes_back_as_it_was_written(ledger: Ledger):
+    ledger.see(records.reference(seq_num=3))
+    ledger.see(records.inline_reference(seq_num=4))
+    first, second = ledger.unanswered()
+    assert first == records.reference(seq_num=3)
+    assert second.array is not None
+    np.testing.assert_array_equal(second.array, np.arange(6, dtype="<u2").reshape(2, 3))
+
+
+def test_a_second_answer_to_the_same_frame_is_ignored(ledger: Ledger):
+    ledger.see(records.reference())
+    ledger.predict(records.prediction(estimate=records.sized(4.0)), None, None)
+    ledger.predict(records.prediction(estimate=records.sized(9.0)), None, None)
+    (delivery,) = ledger.undelivered("redis", 10)
+    assert delivery.prediction.diameter_nm == 4.0
+
+
+def test_an_answer_to_a_frame_that_was_never_seen_is_not_kept(ledger: Ledger):
+    ledger.predict(records.prediction(), None, None)
+    assert ledger.undelivered("redis", 10) == []
+
+
+def test_each_sink_has_its_own_outbox_in_order(ledger: Ledger):
+    for n in (1, 2, 3):
+        ledger.see(records.reference(seq_num=n))
+        ledger.predict(records.prediction(seq_num=n), np.full(3, n, np.float32), None)
+    ledger.delivered("redis", ledger.undelivered("redis", 2))
+    assert [d.prediction.key.seq_num for d in ledger.undelivered("redis", 10)] == [3]
+    tiled = ledger.undelivered("tiled", 10)
+    assert [d.prediction.key.seq_num for d in tiled] == [1, 2, 3]
+    assert tiled[1].intensity is not None
+    np.testing.assert_array_equal(tiled[1].intensity, np.full(3, 2, np.float32))
+    assert (ledger.backlog("redis"), ledger.backlog("tiled")) == (1, 3)
+
+
+def test_a_run_is_closed_at_a_sink_only_after_its_last_frame(ledger: Ledger):
+    ledger.open_run(opened())
+    ledger.see(records.reference())
+    ledger.close_run(closed())
+    assert ledger.runs_to_close("redis") == [], "a frame is still unanswered"
+    ledger.predict(records.prediction(), None, None)
+    assert ledger.runs_to_close("redis") == [], "a prediction is still undelivered"
+    ledger.delivered("redis", ledger.undelivered("redis", 10))
+    assert ledger.runs_to_close("redis") == [closed()]
+    ledger.run_closed("redis", "run-1")
+    assert ledger.runs_to_close("redis") == []
+    assert ledger.runs_to_close("tiled") == [], "tiled has its own pace"
+
+
+def test_a_run_is_announced_once_and_late_metadata_are_filled_in(ledger: Ledger):
+    ledger.open_run(RunOpened("run-1", 1.0, {}))
+    assert [run.metadata for run in ledger.runs_to_open("redis")] == [{}]
+    ledger.run_opened("redis", "run-1")
+    ledger.open_run(RunOpened("run-1", 1.0, {"sample": "PbS"}))
+    assert [run.metadata for run in ledger.runs_to_open("redis")] == [{"sample": "PbS"}]
+    ledger.run_opened("redis", "run-1")
+    ledger.open_run(RunOpened("run-1", 1.0, {"sample": "PbS"}))
+    assert ledger.runs_to_open("redis") == []
+
+
+def test_darks_are_kept_apart_from_samples(ledger: Ledger):
+    ledger.see(records.reference(stream="dark"), DARK)
+    assert ledger.unanswered() == []
+    assert ledger.darks("run-1") == [records.reference(stream="dark")]
+    assert ledger.account().seen == 0
+
+
+def test_the_account_adds_up(ledger: Ledger):
+    answers = [
+        records.sized(),
+        Estimate(verdict=Verdict.NO_NANOCRYSTALS, reason="solvent"),
+        Estimate(verdict=Verdict.BAD_FRAME, reason="broken"),
+    ]
+    for n, estimate in enumerate(answers, start=1):
+        ledger.see(records.reference(seq_num=n))
+        ledger.predict(records.prediction(seq_num=n, estimate=estimate), None, None)
+    ledger.see(records.reference(seq_num=4))
+    ledger.delivered("redis", ledger.undelivered("redis", 1))
+    account = ledger.account("run-1")
+    assert account.as_counts() == {
+        "seen": 4,
+        "sized": 1,
+        "abstained": 1,
+        "set_aside": 1,
+        "open": 1,
+    }
+    assert account.delivered == {"redis": 1, "tiled": 0}
+    assert ledger.account("another").seen == 0
+
+
+def test_what_was_written_survives_a_process_that_is_killed(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from qd_agent.ledger import Ledger; from tests.helpers import records\n"
+        "book = Ledger(Path(sys.argv[1]), 'pbs-1', ['redis'])\n"
+        "book.see(records.reference()); book.see(records.reference(seq_num=2))\n"
+        "book.predict(records.prediction(), None, None)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=Path.cwd())
+    assert child.returncode == -9
+    book = Ledger(path, "pbs-1", ["redis"])
+    assert [r.key.seq_num for r in book.unanswered()] == [2]
+    assert [d.prediction.key.seq_num for d in book.undelivered("redis", 9)] == [1]
+    book.close()
+
+
+def test_another_model_version_sizes_the_same_frame_again(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    first = Ledger(path, "pbs-1", ["redis"])
+    assert first.see(records.reference())
+    first.close()
+    second = Ledger(path, "pbs-2", ["redis"])
+    assert second.see(records.reference())
+    second.close()
+
+
+def test_a_file_that_is_no_ledger_is_refused_in_one_line(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(Fatal, match=r"ledger .* cannot be used") as caught:
+        Ledger(path, "pbs-1", ["redis"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(Fatal, match="schema 99"):
+        Ledger(path, "pbs-1", ["redis"])
+
+
+def test_a_full_disk_is_fatal_before_the_frame_is_acknowledged(ledger: Ledger):
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    endless = map(records.reference, itertools.repeat("run-1"), itertools.count(1))
+    with pytest.raises(Fatal, match="disk"):
+        deque(map(ledger.see, endless), maxlen=0)
+    seen = ledger.account().seen
+    ledger._db.execute("PRAGMA max_page_count = 100000")
+    assert ledger.see(records.reference(seq_num=seen + 1)), "the refused frame was not kept"
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["see", "predict", "deliver"]), st.integers(1, 5)), max_size=40
+)
+
+
+@given(steps)
+@settings(max_examples=40, deadline=None)
+def test_any_order_of_repeats_delivers_each_answered_frame_once(script: list[tuple[str, int]]):
+    book = Ledger(Path(":memory:"), "pbs-1", ["redis"])
+    seen: set[int] = set()
+    answered: list[int] = []
+    delivered: list[int] = []
+    for action, n in script:
+        if action == "see":
+            assert book.see(records.reference(seq_num=n)) == (n not in seen)
+            seen.add(n)
+        elif action == "predict":
+            book.predict(records.prediction(seq_num=n), None, None)
+            if n in seen and n not in answered:
+                answered.append(n)
+        else:
+            batch = book.undelivered("redis", n)
+            delivered += [d.prediction.key.seq_num for d in batch]
+            book.delivered("redis", batch)
+    delivered += [d.prediction.key.seq_num for d in book.undelivered("redis", 99)]
+    assert sorted(delivered) == sorted(answered)
+    account = book.account()
+    assert account.seen == account.sized + account.open == len(seen)
+    book.close()

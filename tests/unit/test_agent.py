@@ -1,0 +1,183 @@
+"""The path gives every frame one answer, and keeps going whatever a stage says."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qd_agent.agent import RETRY_DELAYS_S, Agent, Stages
+from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.pattern import Pattern
+from qd_agent.core.prediction import Sized, Verdict
+from qd_agent.ledger import Ledger
+from tests.helpers import records
+
+
+class Script:
+    """A router whose documents say themselves what happened."""
+
+    def route(self, name: str, doc: Mapping[str, object]) -> list[Happening]:
+        if name == "malformed":
+            raise BadFrame("no such document")
+        return doc["happenings"]  # type: ignore[return-value]
+
+
+class Reader:
+    def __init__(self):
+        self.problems: dict[int, list[Exception]] = {}
+
+    def read(self, reference: FrameReference) -> Frame:
+        problems = self.problems.get(reference.key.seq_num)
+        if problems:
+            raise problems.pop(0)
+        return Frame(reference, np.full(reference.shape, reference.key.seq_num))
+
+    def close(self) -> None: ...
+
+
+class Reducer:
+    def __init__(self):
+        self.darks: dict[str, int] = {}
+
+    def reduce(self, frame: Frame) -> Pattern:
+        ones = np.full(5004, float(frame.image.flat[0]))
+        return Pattern(ones, np.zeros(5004), np.ones(5004), flags=("monitor_missing",))
+
+    def add_dark(self, frame: Frame) -> None:
+        run = frame.reference.key.run_uid
+        self.darks[run] = self.darks.get(run, 0) + 1
+
+    def dark_hash(self, run_uid: str) -> str:
+        return f"{self.darks.get(run_uid, 0)} darks"
+
+    def forget_run(self, run_uid: str) -> None:
+        self.darks.pop(run_uid, None)
+
+
+class Sizer:
+    def size(self, patterns: Sequence[Pattern]) -> list[Sized]:
+        return [Sized(records.sized(float(p.intensity[0])), p) for p in patterns]
+
+
+class Rig:
+    def __init__(self, path: Path):
+        self.reader, self.reducer = Reader(), Reducer()
+        self.ledger = Ledger(path, "pbs-1", ["redis"])
+        self.answers = 0
+        self.agent = Agent(
+            Script(),
+            Stages(self.reader, self.reducer, Sizer()),
+            self.ledger,
+            provenance=records.provenance(),
+            dark_streams=frozenset({"dark"}),
+            on_answer=self._count,
+        )
+
+    def _count(self) -> None:
+        self.answers += 1
+
+    def take(self, *happenings: Happening) -> None:
+        self.agent.step("any", {"happenings": list(happenings)})
+
+    def predictions(self):
+        return [d.prediction for d in self.ledger.undelivered("redis", 100)]
+
+
+@pytest.fixture
+def rig(tmp_path: Path):
+    made = Rig(tmp_path / "ledger.sqlite")
+    yield made
+    made.ledger.close()
+
+
+def test_every_frame_gets_one_answer_in_order(rig: Rig):
+    rig.take(RunOpened("run-1", 1.0, {}))
+    rig.take(records.reference(seq_num=2), records.reference(seq_num=3))
+    rig.take(records.reference(seq_num=2))
+    assert [p.diameter_nm for p in rig.predictions()] == [2.0, 3.0]
+    assert rig.answers == 2
+    (first, _) = rig.predictions()
+    assert set(first.latency_ms) == {"read", "reduce", "size"}
+    assert first.flags == ("monitor_missing",)
+    assert first.frame_time == records.reference(seq_num=2).time
+
+
+def test_a_bad_frame_is_set_aside_with_its_reason_and_the_stream_goes_on(rig: Rig):
+    rig.reader.problems[1] = [BadFrame("the file is cut short")]
+    rig.take(records.reference(seq_num=1), records.reference(seq_num=2))
+    bad, good = rig.predictions()
+    assert (bad.verdict, bad.reason) == (Verdict.BAD_FRAME, "the file is cut short")
+    assert bad.diameter_nm is None
+    assert good.verdict is Verdict.SIZED
+
+
+def test_a_frame_that_is_away_is_tried_again_and_then_sized(rig: Rig):
+    rig.reader.problems[1] = [Unavailable("disk is away")]
+    rig.take(records.reference(seq_num=1))
+    assert rig.predictions() == []
+    assert rig.agent.waiting == 1
+    rig.agent.retry(now=float("inf"))
+    assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
+    assert rig.agent.waiting == 0
+
+
+def test_a_frame_that_stays_away_is_set_aside_after_the_last_try(rig: Rig):
+    tries = len(RETRY_DELAYS_S) + 1
+    rig.reader.problems[1] = [Unavailable("disk is away") for _ in range(tries)]
+    rig.take(records.reference(seq_num=1))
+    while rig.agent.waiting:
+        rig.agent.retry(now=float("inf"))
+    (only,) = rig.predictions()
+    assert only.verdict is Verdict.BAD_FRAME
+    assert f"given up after {tries} tries" in only.reason
+
+
+def test_a_fatal_stage_stops_the_path_and_leaves_the_frame_open(rig: Rig):
+    rig.reader.problems[1] = [Fatal("the model is gone")]
+    with pytest.raises(Fatal, match="model is gone"):
+        rig.take(records.reference(seq_num=1))
+    assert rig.ledger.account().open == 1
+
+
+def test_dark_frames_are_taken_in_and_never_sized(rig: Rig):
+    rig.take(records.reference(seq_num=1, stream="dark"))
+    rig.take(records.reference(seq_num=2, stream="dark"))
+    rig.take(records.reference(seq_num=1))
+    (only,) = rig.predictions()
+    assert only.provenance.dark_hash == "2 darks"
+
+
+def test_a_run_that_stops_is_written_down_and_its_dark_freed_later(rig: Rig):
+    rig.take(RunOpened("run-1", 1.0, {}))
+    rig.take(records.reference(stream="dark"))
+    # The stop itself can make frames known: they still need the dark.
+    rig.take(records.reference(seq_num=1), RunClosed("run-1", 2.0, "success", "", {"primary": 1}))
+    assert rig.predictions()[0].provenance.dark_hash == "1 darks"
+    rig.take(RunOpened("run-2", 3.0, {}))
+    assert rig.reducer.darks == {}
+
+
+def test_a_new_process_takes_up_frames_and_darks_that_were_left(tmp_path: Path):
+    first = Rig(tmp_path / "ledger.sqlite")
+    first.take(records.reference(stream="dark"))
+    first.reader.problems[1] = [Fatal("killed here")]
+    with pytest.raises(Fatal):
+        first.take(records.reference(seq_num=1))
+    first.ledger.close()
+    second = Rig(tmp_path / "ledger.sqlite")
+    assert second.agent.recover() == 1
+    (only,) = second.predictions()
+    assert (only.diameter_nm, only.provenance.dark_hash) == (1.0, "1 darks")
+    second.ledger.close()
+
+
+def test_a_malformed_document_changes_nothing(rig: Rig):
+    rig.agent.step("malformed", {})
+    assert rig.ledger.account().seen == 0
+
+
+def test_readings_that_are_no_numbers_do_not_reach_the_stores(rig: Rig):
+    rig.take(records.reference(readings={"monitor": float("nan"), "temperature": 380.0}))
+    assert rig.predictions()[0].readings == {"temperature": 380.0}
