@@ -1,4 +1,4 @@
-"""Door to the documents: `open_source` gives a source, `open_router` turns documents into frames."""
+"""Door to the documents: `open_source` gives them, `open_router` turns them into frames."""
 
 from __future__ import annotations
 
