@@ -1,0 +1,140 @@
+"""Azimuthal integration: pyFAI's geometry and sparse matrix, applied in milliseconds.
+
+pyFAI computes the Q of every pixel, its solid angle and polarization, and the sparse matrix that
+shares pixels over bins, once. A frame then costs three products with that matrix. pyFAI's own
+engine gives the same numbers (tested) in three times the time, because it walks the matrix by bin
+through scattered pixels; stored by pixel, the image is read straight through. Pixels that one
+frame leaves out get weight zero in those products, so nothing is ever built again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.errors import Fatal
+from qd_agent.core.pattern import PUBLISHED_GRID, RawPattern
+from qd_agent.reduction.geometry import Geometry, Shape, orient
+from qd_agent.reduction.masking import Bool
+from qd_agent.reduction.settings import ReductionSettings
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over the pixels of each bin, shape (bins,) each.
+
+    Attributes:
+        signal: counts, dark subtracted.
+        variance: of `signal`.
+        norm: solid angle × polarization, of the pixels that counted.
+    """
+
+    signal: Float
+    variance: Float
+    norm: Float
+
+
+class Integrator:
+    """The sparse matrix for images of one shape, as stored."""
+
+    def __init__(self, geometry: Geometry, masked: Bool, settings: ReductionSettings) -> None:
+        """Build it (0.3 s for a megapixel).
+
+        Args:
+            geometry: the loaded PONI.
+            masked: shape (height, width), True = masked, in the PONI's orientation.
+            settings: bins, splitting, corrections and orientation.
+
+        Raises:
+            Fatal: no unmasked pixel lies on the grid.
+        """
+        shape: Shape = (masked.shape[0], masked.shape[1])
+        low = PUBLISHED_GRID.q_min - PUBLISHED_GRID.step / 2
+        self.shape = shape
+        self.q = (
+            low + PUBLISHED_GRID.span * (np.arange(settings.q_points) + 0.5) / settings.q_points
+        )
+        table = geometry.integrator.setup_sparse_integrator(
+            shape,
+            settings.q_points,
+            mask=masked.astype(np.int8),
+            pos0_range=(low, low + PUBLISHED_GRID.span),
+            unit="q_A^-1",
+            split=settings.pixel_splitting,
+            algo="CSR",
+        )
+        stored = orient(np.arange(masked.size).reshape(shape), settings.orientation)
+        self._matrix = _by_pixel(table.lut, stored.ravel(), settings.q_points)
+        squared = self._matrix.copy()
+        squared.data = squared.data**2
+        self._squared = self._matrix if settings.pixel_splitting == "no" else squared
+        self.used: Bool = (np.diff(self._matrix.indptr) > 0).reshape(shape)
+        if not self.used.any():
+            raise Fatal(
+                f"reduction: no unmasked pixel of {geometry.path} lies between Q = "
+                f"{PUBLISHED_GRID.q_min} and {PUBLISHED_GRID.values()[-1]:.2f} 1/Å; check the "
+                "PONI's distance and wavelength, and the mask"
+            )
+        self._norm = _normalization(geometry, shape, settings)
+        self._full_norm: Float = self._matrix @ self._norm
+
+    def sums(self, signal: Float, variance: Float, invalid: Bool) -> Sums:
+        """Sum an image of the stored shape over the bins.
+
+        Args:
+            signal: counts, dark subtracted; anything where invalid, but finite.
+            variance: of `signal`, likewise.
+            invalid: True where this frame has no count.
+        """
+        norm = self._full_norm
+        if invalid.any():
+            valid = ~invalid
+            signal, variance = signal * valid, variance * valid
+            norm = self._matrix @ (self._norm * valid.ravel())
+        return Sums(self._matrix @ signal.ravel(), self._squared @ variance.ravel(), norm)
+
+    def pattern(self, sums: Sums, monitor: float = 1.0) -> RawPattern:
+        """Divide counts by normalization, in the bins where a pixel counted.
+
+        The intensity is Σ counts / (Σ solid angle × polarization × monitor), which weighs pixels
+        as counting statistics wants it; sigma is the square root of the summed variance over the
+        same. A bin that counted nothing is not known perfectly: it gets the smallest variance
+        that any bin has (that of one count, when counts are few).
+        """
+        seen = sums.norm > _NEGLIGIBLE * float(self._full_norm.max())
+        norm = sums.norm[seen] * monitor
+        variance = sums.variance[seen]
+        positive = variance[variance > 0]
+        floor = float(positive.min()) if positive.size else 0.0
+        sigma = np.sqrt(np.maximum(variance, floor)) / norm
+        return RawPattern(self.q[seen], sums.signal[seen] / norm, sigma)
+
+
+_NEGLIGIBLE = 1e-9
+"""Share of the best bin's normalization below which a bin saw rounding errors, not pixels."""
+
+
+def _by_pixel(table: tuple[npt.NDArray[Any], ...], stored: npt.NDArray[np.intp], bins: int) -> Any:
+    """Turn pyFAI's table (by bin, pixels as in the PONI) into a matrix by stored pixel."""
+    from scipy import sparse  # noqa: PLC0415 - heavy: loaded when a reducer is opened
+
+    weights, pixels, starts = table
+    matrix = sparse.csr_matrix(
+        (weights.astype(np.float64), stored[pixels], starts), shape=(bins, stored.size)
+    )
+    return matrix.tocsc()
+
+
+def _normalization(geometry: Geometry, shape: Shape, settings: ReductionSettings) -> Float:
+    """Solid angle × polarization of every stored pixel, flat; 1 where not corrected."""
+    norm = np.ones(shape)
+    if settings.solid_angle:
+        norm *= geometry.integrator.solidAngleArray(shape)
+    if settings.polarization_factor is not None:
+        norm *= geometry.integrator.polarization(shape, factor=settings.polarization_factor)
+    return np.ascontiguousarray(orient(norm, settings.orientation), dtype=np.float64).ravel()

@@ -1,0 +1,107 @@
+"""What is taken from the counts (dark) and what divides them (monitor)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.errors import BadFrame
+from qd_agent.reduction.masking import Bool
+
+Float = npt.NDArray[np.float64]
+
+RUNS_KEPT = 16
+"""Runs whose darks are held; beyond it the oldest is let go (a run that never stopped)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dark:
+    """A dark to subtract, in the orientation of the stored frames.
+
+    Attributes:
+        mean: shape (height, width), counts of one exposure.
+        variance: shape (height, width), variance of that mean, counting statistics.
+        missing: shape (height, width), True where no dark frame had a count.
+        sha256: of the mean, as little-endian float64 with NaN where missing.
+    """
+
+    mean: Float
+    variance: Float
+    missing: Bool
+    sha256: str
+
+
+def dark_of(total: Float, frames: npt.NDArray[np.uint32]) -> Dark:
+    """Make the dark from the sum of dark frames and the number of frames behind each pixel.
+
+    Counting statistics: the variance of the mean of n frames is their sum / n².
+    """
+    missing = frames == 0
+    number = np.maximum(frames, 1)
+    mean = total / number
+    variance = np.maximum(total, 0.0) / number.astype(np.float64) ** 2
+    named = np.where(missing, np.nan, mean).astype("<f8")
+    return Dark(mean, variance, missing, hashlib.sha256(named.tobytes()).hexdigest())
+
+
+class DarkStream:
+    """Running mean of each run's dark frames (not safe for use by several threads at once)."""
+
+    def __init__(self) -> None:
+        self._sums: OrderedDict[str, tuple[Float, npt.NDArray[np.uint32]]] = OrderedDict()
+        self._made: dict[str, Dark] = {}
+
+    def add(self, run_uid: str, counts: Float, invalid: Bool) -> None:
+        """Add one dark frame: counts of shape (height, width), and where they do not count.
+
+        Raises:
+            BadFrame: its shape differs from the run's earlier dark frames.
+        """
+        if run_uid not in self._sums:
+            empty = np.zeros(counts.shape), np.zeros(counts.shape, dtype=np.uint32)
+            self._sums[run_uid] = empty
+            while len(self._sums) > RUNS_KEPT:
+                self.forget(next(iter(self._sums)))
+        total, frames = self._sums[run_uid]
+        if total.shape != counts.shape:
+            raise BadFrame(
+                f"this dark frame has shape {counts.shape}, the run's earlier ones {total.shape}"
+            )
+        total += np.where(invalid, 0.0, counts)
+        frames += ~invalid
+        self._made.pop(run_uid, None)
+
+    def dark(self, run_uid: str) -> Dark | None:
+        """Give the run's dark, or None when it has had no dark frame."""
+        if run_uid not in self._sums:
+            return None
+        if run_uid not in self._made:
+            self._made[run_uid] = dark_of(*self._sums[run_uid])
+        return self._made[run_uid]
+
+    def forget(self, run_uid: str) -> None:
+        """Let go of a run's dark frames; a run without any is fine."""
+        self._sums.pop(run_uid, None)
+        self._made.pop(run_uid, None)
+
+
+def monitor_of(readings: Mapping[str, float], key: str | None) -> float | None:
+    """Give the monitor reading that divides the counts; None when there is none to use.
+
+    Raises:
+        BadFrame: the reading is zero, negative or not a number (beam off, counter broken).
+    """
+    if key is None or key not in readings:
+        return None
+    value = float(readings[key])
+    if not math.isfinite(value) or value <= 0.0:
+        raise BadFrame(
+            f"the monitor '{key}' reads {value:g}: the beam was off or its counter broken"
+        )
+    return value

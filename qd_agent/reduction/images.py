@@ -1,0 +1,86 @@
+"""Images that the configuration names (mask, dark), read once at start."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.errors import Fatal
+from qd_agent.reduction.settings import IMAGE_SUFFIXES
+
+Image = npt.NDArray[np.generic]
+
+_LARGEST_FILE = 2**30
+"""No detector image is larger than 1 GiB; a file that is, is something else."""
+
+
+def read_file(path: Path, what: str, largest: int = _LARGEST_FILE) -> tuple[bytes, str]:
+    """Give the content of a file that the configuration names, and its sha256.
+
+    Args:
+        path: the file.
+        what: its role in the configuration ('mask', 'PONI'), for the message.
+        largest: bytes above which the file is refused.
+
+    Raises:
+        Fatal: it is missing, no plain file, unreadable or too large.
+    """
+    try:
+        if not path.is_file():
+            raise Fatal(f"reduction: the {what} file {path} does not exist (or is no plain file)")
+        if path.stat().st_size > largest:
+            raise Fatal(f"reduction: the {what} file {path} is larger than {largest} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise Fatal(f"reduction: the {what} file {path} cannot be read: {error}") from error
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def read_image(path: Path, what: str) -> tuple[Image, str]:
+    """Read a two-dimensional real image (.npy, .tif, .tiff, .edf).
+
+    Returns:
+        (image of shape (height, width), sha256 of the file).
+
+    Raises:
+        Fatal: missing, of another format, damaged, or not a two-dimensional image of numbers.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise Fatal(f"reduction: the {what} {path} must be one of {', '.join(IMAGE_SUFFIXES)}")
+    content, sha256 = read_file(path, what)
+    try:
+        image = _decode(content, path, suffix)
+    except (ValueError, OSError, KeyError, IndexError, EOFError, TypeError) as error:
+        kind = type(error).__name__
+        raise Fatal(
+            f"reduction: the {what} {path} is not a readable {suffix} image ({kind})"
+        ) from error
+    if image.ndim != 2 or not is_real(image) or image.size == 0:
+        raise Fatal(
+            f"reduction: the {what} {path} is no two-dimensional image of numbers: "
+            f"shape {image.shape}, dtype {image.dtype}"
+        )
+    return image, sha256
+
+
+def is_real(image: Image) -> bool:
+    """Whether the array holds real numbers (or truth values)."""
+    return image.dtype.kind in "buif"
+
+
+def _decode(content: bytes, path: Path, suffix: str) -> Image:
+    if suffix == ".npy":
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+    if suffix == ".edf":
+        import fabio  # noqa: PLC0415 - heavy, and needed for this format alone
+
+        with fabio.open(str(path)) as opened:
+            return np.asarray(opened.data)
+    import tifffile  # noqa: PLC0415 - heavy, and needed for this format alone
+
+    return np.asarray(tifffile.imread(io.BytesIO(content)))

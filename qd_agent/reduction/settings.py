@@ -1,0 +1,119 @@
+"""Settings of the reduction: which geometry, which mask, which corrections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Orientation = Literal["as_stored", "flip_rows", "flip_columns", "rotate_180"]
+Splitting = Literal["no", "bbox", "full"]
+
+
+class ReductionSettings(BaseModel):
+    """How a detector frame becomes a pattern."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    poni: Path = Field(description="geometry of the detector: a PONI file as pyFAI writes it")
+    orientation: Orientation = Field(
+        default="as_stored",
+        description=(
+            "what must be done to the stored image so that it matches the PONI: as_stored, "
+            "flip_rows (upside down), flip_columns (left to right) or rotate_180"
+        ),
+    )
+    wavelength: float | None = Field(
+        default=None,
+        gt=0,
+        lt=100,
+        allow_inf_nan=False,
+        description=(
+            "wavelength in Å; empty takes the PONI's. A value that differs from the PONI's by "
+            "more than 0.1 % is refused"
+        ),
+    )
+    mask: Path | None = Field(
+        default=None,
+        description=(
+            "image of the pixels to leave out (nonzero = masked), in the orientation of the "
+            "stored frames: .npy, .tif, .tiff or .edf"
+        ),
+    )
+    dark: Literal["stream", "none"] | Path = Field(
+        default="stream",
+        description=(
+            "stream: subtract the mean of the run's dark frames; none: subtract nothing; or the "
+            "path of a dark image (.npy, .tif, .tiff, .edf) of the frames' exposure time"
+        ),
+    )
+    monitor_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="data key of the monitor whose reading divides the counts; empty: none",
+    )
+    solid_angle: bool = Field(
+        default=True, description="correct for the solid angle under which each pixel is seen"
+    )
+    polarization_factor: float | None = Field(
+        default=0.99,
+        ge=-1,
+        le=1,
+        allow_inf_nan=False,
+        description=(
+            "polarization of the beam: 1 horizontal, -1 vertical, 0 unpolarized (laboratory "
+            "tube); null: no correction"
+        ),
+    )
+    saturation: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="counts at or above this are saturated pixels and left out; empty: no limit",
+    )
+    max_saturated_fraction: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of saturated pixels above which the whole frame is set aside",
+    )
+    max_invalid_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description=(
+            "share of unmasked pixels without a count (NaN, negative integer, the largest "
+            "unsigned one) above which the whole frame is set aside"
+        ),
+    )
+    q_points: int = Field(
+        default=5004,
+        ge=100,
+        le=20000,
+        description=(
+            "bins of the integration over the published range Q = 0.99 to 15 1/Å; the default "
+            "is the published grid itself, other numbers are resampled onto it"
+        ),
+    )
+    pixel_splitting: Splitting = Field(
+        default="no",
+        description=(
+            "no: each pixel counts in one bin, so the points are independent and peaks stay "
+            "sharp; bbox or full: share it over the bins that it touches (smoother, neighbours "
+            "correlated)"
+        ),
+    )
+
+    @field_validator("mask")
+    @classmethod
+    def _known_image_format(cls, path: Path | None) -> Path | None:
+        if path is not None and path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ValueError(f"a mask is a {', '.join(IMAGE_SUFFIXES)} file, not '{path.name}'")
+        return path
+
+
+IMAGE_SUFFIXES = (".npy", ".tif", ".tiff", ".edf")
+"""Formats of mask and dark images."""
