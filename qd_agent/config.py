@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qd_agent.core.errors import Fatal
+from qd_agent.core.errors import Mistake
 from qd_agent.documents.settings import RouterSettings, SourceSettings
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
@@ -58,29 +58,21 @@ class Config(BaseModel):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class ConfigMistakes(Fatal):
-    """The file is no valid configuration; `mistakes` holds one line for each thing wrong."""
-
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = tuple(mistakes)
-
-
 def load_config(path: Path) -> Config:
     """Read and validate a configuration file.
 
     Raises:
-        ConfigMistakes: the file is absent, is not YAML, or any value in it is wrong.
+        Mistake: the file is absent, is not YAML, or any value in it is wrong.
     """
     tree, lines = _read_yaml(path)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigMistakes(
-            [
+        raise Mistake(
+            "\n".join(
                 f"{path}:{_line(lines, item['loc'])}: {_describe(item['loc'], dict(item))}"
                 for item in error.errors(include_url=False)
-            ]
+            )
         ) from error
     return _anchored(config, path.resolve().parent)
 
@@ -96,18 +88,18 @@ def _read_yaml(path: Path) -> tuple[object, Lines]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise ConfigMistakes([f"{path}: cannot be read: {reason}"]) from error
+        raise Mistake(f"{path}: cannot be read: {reason}") from error
     try:
         node = YAML(typ="rt").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigMistakes([f"{path}:{line}: not valid YAML: {problem}"]) from error
+        raise Mistake(f"{path}:{line}: not valid YAML: {problem}") from error
     if node is None:
         node = {}
     if not isinstance(node, dict):
-        raise ConfigMistakes([f"{path}:1: expected `key: value` lines, found {node!r}"])
+        raise Mistake(f"{path}:1: expected `key: value` lines, found {node!r}")
     lines: dict[tuple[str | int, ...], int] = {}
     return _plain(node, (), lines), lines
 

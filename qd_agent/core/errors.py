@@ -15,3 +15,7 @@ class Unavailable(QdError):  # noqa: N818
 
 class Fatal(QdError):  # noqa: N818
     """Going on makes no sense (model gone, configuration wrong, disk full); stop and say so."""
+
+
+class Mistake(Fatal):
+    """What the user gave (a configuration, an option) cannot be used; one line a mistake."""
