@@ -1,0 +1,171 @@
+"""The three kinds of scan: each prepares an output folder and says what to take."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from simulated_beamline.errors import BeamlineError
+from simulated_beamline.layout import Geometry, Pixels, pilatus_1m, pixels_of, write_calibration
+from simulated_beamline.projection import Projector
+from simulated_beamline.recorded import read_frames, read_mask, read_patterns
+from simulated_beamline.sample import QAxis, reacting_sample
+from simulated_beamline.scenes import Exposure, GrowthScene, PatternScene, ReplayScene
+from simulated_beamline.session import ScanRequest
+from simulated_beamline.synthesis import Kinetics
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every mode is told.
+
+    Attributes:
+        output: folder for frames, PONI, mask and truth; made when missing.
+        rate_hz: frames per second.
+        darks: dark frames before the scan.
+        seed: of all random numbers.
+        binning: 1 for the full detector; 2 or 4 for small frames.
+        flip_rows: store frames row-flipped against their PONI.
+        sample_name: for the start document; '' takes the mode's own.
+    """
+
+    output: Path
+    rate_hz: float = 2.0
+    darks: int = 3
+    seed: int = 1
+    binning: int = 1
+    flip_rows: bool = False
+    sample_name: str = ""
+
+
+def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> ScanRequest:
+    """Prepare an in-situ synthesis of `frames` frames.
+
+    Args:
+        common: settings of every mode.
+        kinetics: of the synthesis.
+        frames: number of frames.
+        counts: counts of a pixel near the beam where the pattern has its mean value.
+    """
+    geometry, pixels, axis = _stand(common)
+    sample = reacting_sample(axis, geometry.wavelength, common.seed)
+    exposure = Exposure(counts, frames, common.seed, common.flip_rows)
+    scene = GrowthScene(Projector(geometry, axis), pixels, sample, kinetics, exposure)
+    name = common.sample_name or "PbS nanocrystals, hot injection"
+    return ScanRequest(
+        mode="growth",
+        scene=scene,
+        gauges=("monitor", "reactor_temperature"),
+        frames=frames,
+        darks=common.darks,
+        rate_hz=common.rate_hz,
+        output=common.output,
+        metadata=_metadata(name, geometry.wavelength),
+    )
+
+
+def patterns(
+    common: Common,
+    folder: Path,
+    *,
+    unit: str,
+    wavelength: float | None,
+    repeat: int,
+    counts: float,
+) -> ScanRequest:
+    """Prepare a scan of recorded patterns, each projected by Q at the detector's own wavelength.
+
+    Args:
+        common: settings of every mode.
+        folder: of the .xy and .xye files.
+        unit: of their first column.
+        wavelength: at which all of them were recorded, Å, or None to look it up.
+        repeat: frames per pattern.
+        counts: mean counts of a pixel.
+
+    Raises:
+        BeamlineError: a pattern cannot be read.
+    """
+    recorded = read_patterns(folder, QAxis(), unit, wavelength)
+    geometry, pixels, axis = _stand(common)
+    frames = len(recorded) * repeat
+    exposure = Exposure(counts, frames, common.seed, common.flip_rows)
+    scene = PatternScene(Projector(geometry, axis), pixels, recorded, repeat, exposure)
+    return ScanRequest(
+        mode="patterns",
+        scene=scene,
+        gauges=("monitor", "pattern_index"),
+        frames=frames,
+        darks=common.darks,
+        rate_hz=common.rate_hz,
+        output=common.output,
+        metadata=_metadata(common.sample_name or folder.resolve().name, geometry.wavelength),
+    )
+
+
+def frames(
+    common: Common, folder: Path, poni: Path | None, mask: Path | None, repeat: int
+) -> ScanRequest:
+    """Prepare a replay of recorded frames, as they are.
+
+    Args:
+        common: settings of every mode (binning, seed and darks do not apply).
+        folder: of the TIFF or HDF5 files.
+        poni: their PONI file; None takes the only .poni in the folder.
+        mask: their mask, or None.
+        repeat: how often the whole series is shown.
+
+    Raises:
+        BeamlineError: no frames, no single PONI, or a mask of another shape.
+    """
+    images, names = read_frames(folder)
+    poni = _the_poni(folder, poni)
+    if common.flip_rows:
+        images = [image[::-1] for image in images]
+    common.output.mkdir(parents=True, exist_ok=True)
+    target = common.output / "detector.poni"
+    if poni.resolve() != target.resolve():
+        shutil.copyfile(poni, target)
+    if mask is not None:
+        shape = (images[0].shape[0], images[0].shape[1])
+        np.save(common.output / "mask.npy", read_mask(mask, shape).astype(np.uint8))
+    return ScanRequest(
+        mode="frames",
+        scene=ReplayScene(images, names),
+        gauges=("frame_index",),
+        frames=len(images) * repeat,
+        darks=0,
+        rate_hz=common.rate_hz,
+        output=common.output,
+        metadata=_metadata(common.sample_name or folder.resolve().name, None),
+    )
+
+
+def _stand(common: Common) -> tuple[Geometry, Pixels, QAxis]:
+    """Put up the detector and leave its PONI and mask in the output folder."""
+    geometry = pilatus_1m(common.binning)
+    pixels = pixels_of(geometry, common.seed)
+    common.output.mkdir(parents=True, exist_ok=True)
+    write_calibration(common.output, geometry.poni(), pixels.masked)
+    return geometry, pixels, QAxis()
+
+
+def _metadata(sample_name: str, wavelength: float | None) -> dict[str, object]:
+    metadata: dict[str, object] = {"beamline_id": "simulated", "sample_name": sample_name}
+    if wavelength is not None:
+        metadata["wavelength_angstrom"] = wavelength
+    return metadata
+
+
+def _the_poni(folder: Path, poni: Path | None) -> Path:
+    if poni is not None:
+        if not poni.is_file():
+            raise BeamlineError(f"no such PONI file: {poni}")
+        return poni
+    found = sorted(folder.glob("*.poni"))
+    if len(found) != 1:
+        raise BeamlineError(f"{folder} holds {len(found)} .poni files; say which with --poni")
+    return found[0]

@@ -1,0 +1,80 @@
+"""The scan: dark frames in their own stream, then the frames, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from threading import Event
+from typing import Any
+
+from bluesky import plan_stubs as bps
+from bluesky import preprocessors as bpp
+from bluesky.protocols import Readable
+from bluesky.utils import Msg, RequestAbort
+from ophyd_async.core import SignalRW
+
+from simulated_beamline.detector import AreaDetector, ShutterState
+
+Plan = Generator[Msg, Any, Any]
+
+
+def darks_then_frames(
+    detector: AreaDetector,
+    gauges: Sequence[Readable[Any]],
+    shutter: SignalRW[ShutterState],
+    *,
+    frames: int,
+    darks: int,
+    period: float,
+    metadata: Mapping[str, object],
+    interrupted: Event | None = None,
+) -> Plan:
+    """Take `darks` frames with the shutter closed (stream 'dark'), then `frames` ('primary').
+
+    The detector is staged anew for each stream, so each has a file of its own.
+
+    Args:
+        detector: the area detector.
+        gauges: devices whose values belong into each event.
+        shutter: closed for the darks, open otherwise and always open in the end.
+        frames: number of frames.
+        darks: number of dark frames, may be 0.
+        period: seconds from the start of one frame to the start of the next.
+        metadata: for the start document.
+        interrupted: when set, the scan is aborted before its next frame.
+    """
+    devices = [detector, *gauges]
+    described = {
+        "plan_name": "frames",
+        "detectors": [device.name for device in devices],
+        "num_points": frames,
+        "num_intervals": max(frames - 1, 0),
+        "num_darks": darks,
+        "hints": {"dimensions": [[["time"], "primary"]]},
+        **metadata,
+    }
+
+    @bpp.run_decorator(md=described)
+    def scan() -> Plan:
+        if darks:
+            yield from bps.abs_set(shutter, ShutterState.CLOSED, wait=True)
+            yield from stream([detector], "dark", darks)
+        yield from bps.abs_set(shutter, ShutterState.OPEN, wait=True)
+        yield from stream(devices, "primary", frames)
+
+    def stream(staged: Sequence[Any], name: str, number: int) -> Plan:
+        def frame() -> Plan:
+            if interrupted is not None and interrupted.is_set():
+                raise RequestAbort("interrupted by the operator")
+            yield from bps.checkpoint()
+            yield from bps.trigger_and_read(list(staged), name=name)
+
+        @bpp.stage_decorator(list(staged))
+        def all_frames() -> Plan:
+            yield from bps.repeat(frame, num=number, delay=period)
+
+        yield from all_frames()
+
+    def open_again() -> Plan:
+        yield from bps.abs_set(shutter, ShutterState.OPEN, wait=True)
+
+    return (yield from bpp.finalize_wrapper(scan(), open_again()))

@@ -1,0 +1,255 @@
+"""Recorded data as a scan's raw material: one-dimensional patterns, and detector frames."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import fabio
+import h5py
+import hdf5plugin  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the filters
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from simulated_beamline.errors import BeamlineError
+from simulated_beamline.sample import QAxis
+from simulated_beamline.scenes import NamedPattern
+
+Float = npt.NDArray[np.float64]
+Image = npt.NDArray[np.generic]
+
+UNITS = ("2th_deg", "q_A^-1", "q_nm^-1")
+"""Units of a pattern's first column, as pyFAI names them."""
+
+PATTERN_SUFFIXES = (".xy", ".xye")
+MANIFESTS = ("manifest.json", "manifest.yaml", "manifest.yml")
+
+_WAVELENGTH_IN_NAME = re.compile(r"(?:^|_)wl(\d+(?:[p.]\d+)?)A?(?=_|\.|$)")
+
+
+def read_patterns(
+    folder: Path, axis: QAxis, unit: str, wavelength: float | None
+) -> list[NamedPattern]:
+    """Read every .xy and .xye file of a folder, in the order of their names.
+
+    Args:
+        folder: where they are.
+        axis: Q axis to bring them onto.
+        unit: of the first column, one of `UNITS`.
+        wavelength: Å; None means the folder's manifest, else the file's name, says it.
+
+    Raises:
+        BeamlineError: no such files, a wavelength is not known, or a file is not a pattern.
+    """
+    if unit not in UNITS:
+        raise BeamlineError(f"unit {unit!r} is not one of {', '.join(UNITS)}")
+    if not folder.is_dir():
+        raise BeamlineError(f"{folder} is not a folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PATTERN_SUFFIXES)
+    if not paths:
+        raise BeamlineError(f"{folder} holds no .xy or .xye file")
+    manifest = _manifest(folder)
+    patterns: list[NamedPattern] = []
+    for path in paths:
+        x, intensity = read_columns(path)
+        if unit == "2th_deg":
+            known = wavelength if wavelength is not None else _wavelength_of(path, manifest)
+            x = 4.0 * np.pi * np.sin(np.radians(x) / 2.0) / known
+        elif unit == "q_nm^-1":
+            x = x / 10.0
+        patterns.append(_on_axis(path, x, intensity, axis))
+    return patterns
+
+
+def read_columns(path: Path) -> tuple[Float, Float]:
+    """Read the first two columns of a text file; lines that begin with '#' are skipped.
+
+    Raises:
+        BeamlineError: a line is no pair of finite numbers, or the first column does not increase;
+            the message names file and line.
+    """
+    rows: list[tuple[float, float]] = []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BeamlineError(f"{path} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split("#", 1)[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            x, intensity = float(words[0]), float(words[1])
+        except (ValueError, IndexError):
+            raise BeamlineError(
+                f"{path}, line {number}: two or three numbers are wanted, not {line.strip()[:60]!r}"
+            ) from None
+        if not (np.isfinite(x) and np.isfinite(intensity)):
+            raise BeamlineError(f"{path}, line {number}: {line.strip()[:60]!r} is not finite")
+        if rows and x <= rows[-1][0]:
+            raise BeamlineError(
+                f"{path}, line {number}: the first column goes from {rows[-1][0]:g} to {x:g}; "
+                "it must increase"
+            )
+        rows.append((x, intensity))
+    if len(rows) < 2:
+        raise BeamlineError(f"{path} holds fewer than two points")
+    table = np.asarray(rows, dtype=np.float64)
+    return table[:, 0], table[:, 1]
+
+
+def wavelength_in_name(name: str) -> float | None:
+    """Wavelength that a file's name states, Å: 'wl0p56371210A' is 0.5637121; else None."""
+    found = _WAVELENGTH_IN_NAME.search(name)
+    return float(found.group(1).replace("p", ".")) if found else None
+
+
+def read_frames(folder: Path) -> tuple[list[Image], list[str]]:
+    """Read every TIFF and HDF5 file of a folder, in the order of their names.
+
+    An HDF5 file gives all frames of its first dataset with two or three dimensions.
+
+    Returns:
+        The frames, all of one shape (rows, columns) and dtype, and a name for each.
+
+    Raises:
+        BeamlineError: no frames, an unreadable file, or frames that differ in shape or dtype.
+    """
+    if not folder.is_dir():
+        raise BeamlineError(f"{folder} is not a folder")
+    frames: list[Image] = []
+    names: list[str] = []
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        if suffix in (".tif", ".tiff"):
+            stack = _tiff(path)
+        elif suffix in (".h5", ".hdf5", ".nxs"):
+            stack = _hdf5(path)
+        else:
+            continue
+        for number, frame in enumerate(stack):
+            if frames and (frame.shape, frame.dtype) != (frames[0].shape, frames[0].dtype):
+                raise BeamlineError(
+                    f"{path.name} is {frame.shape} {frame.dtype}, but {names[0]} is "
+                    f"{frames[0].shape} {frames[0].dtype}; one scan has one kind of frame"
+                )
+            frames.append(frame)
+            names.append(path.name if len(stack) == 1 else f"{path.name}#{number}")
+    if not frames:
+        raise BeamlineError(f"{folder} holds no TIFF or HDF5 frame")
+    return frames, names
+
+
+def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Read a mask (.npy, .tif, .edf ...), non-zero where a pixel is to be left out.
+
+    Raises:
+        BeamlineError: unreadable, or not of the frames' shape.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            mask: Image = np.load(path, allow_pickle=False)
+        else:
+            with fabio.open(str(path)) as image:
+                mask = np.asarray(image.data)
+    except (OSError, ValueError) as error:
+        raise BeamlineError(f"mask {path} cannot be read: {error}") from None
+    if mask.shape != shape:
+        raise BeamlineError(f"mask {path} is {mask.shape}, but the frames are {shape}")
+    return mask != 0
+
+
+def _tiff(path: Path) -> list[Image]:
+    try:
+        image = cast("Image", tifffile.imread(path))
+    except (OSError, ValueError, tifffile.TiffFileError) as error:
+        raise BeamlineError(f"{path} cannot be read as TIFF: {error}") from None
+    return _as_frames(path, image)
+
+
+def _hdf5(path: Path) -> list[Image]:
+    found: list[Image] = []
+
+    def visit(_name: str, item: Any) -> bool | None:
+        if isinstance(item, h5py.Dataset) and item.ndim in (2, 3) and item.dtype.kind in "iuf":
+            found.append(np.asarray(item[()]))
+            return True
+        return None
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise BeamlineError(f"{path} cannot be read as HDF5: {error}") from None
+    if not found:
+        raise BeamlineError(f"{path} holds no dataset with two or three dimensions")
+    return _as_frames(path, found[0])
+
+
+def _as_frames(path: Path, image: Image) -> list[Image]:
+    if image.ndim == 2:
+        return [image]
+    if image.ndim == 3:
+        return list(image)
+    raise BeamlineError(f"{path} has {image.ndim} dimensions; a frame has two, a stack three")
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    for name in MANIFESTS:
+        path = folder / name
+        if path.is_file():
+            return _parsed_manifest(path)
+    return {}
+
+
+def _parsed_manifest(path: Path) -> Mapping[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        parsed: Any = json.loads(text) if path.suffix == ".json" else YAML(typ="safe").load(text)
+    except (ValueError, YAMLError) as error:
+        raise BeamlineError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(parsed, dict):
+        raise BeamlineError(f"{path} must map file names to {{wavelength: ...}}")
+    return cast("dict[str, Any]", parsed)
+
+
+def _wavelength_of(path: Path, manifest: Mapping[str, Any]) -> float:
+    entry = manifest.get(path.name)
+    if isinstance(entry, dict):
+        entry = cast("dict[str, Any]", entry).get("wavelength")
+    if isinstance(entry, int | float) and not isinstance(entry, bool):
+        return float(entry)
+    named = wavelength_in_name(path.name)
+    if named is None:
+        raise BeamlineError(
+            f"the wavelength of {path.name} is not known; give --wavelength, a manifest.json "
+            '({"file": {"wavelength": 1.5406}}) or a name such as x_wl1p5406_y.xy'
+        )
+    return named
+
+
+def _on_axis(path: Path, q: Float, intensity: Float, axis: QAxis) -> NamedPattern:
+    """Bring a pattern onto the axis, cell by cell where it is finer than the axis."""
+    target = axis.values()
+    first, last = float(q[0]), float(q[-1])
+    inside = (target >= first) & (target <= last)
+    if np.count_nonzero(inside) < 2:
+        raise BeamlineError(
+            f"{path} covers Q = {first:.3g} to {last:.3g} 1/Å, the detector "
+            f"{target[0]:.3g} to {target[-1]:.3g}; check unit and wavelength"
+        )
+    cell = np.rint((q - axis.start) / axis.step).astype(np.int64)
+    _, which = np.unique(cell, return_inverse=True)
+    points = np.bincount(which)
+    centres = np.bincount(which, weights=q) / points
+    means = np.bincount(which, weights=np.maximum(intensity, 0.0)) / points
+    values = np.interp(target, centres, means)
+    mean = float(values[inside].mean())
+    if not mean > 0.0:
+        raise BeamlineError(f"{path} has no positive intensity within the detector's Q range")
+    return NamedPattern(path.name, values / mean, (first, last))
