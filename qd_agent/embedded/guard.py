@@ -21,9 +21,6 @@ import time
 from collections.abc import Callable
 from typing import IO, TypedDict
 
-_LOCK_WAIT_S = 15.0
-"""How long a server of an agent that has just died may take to let go of the folder."""
-
 
 class Order(TypedDict):
     """What the agent asks for: a server to run in `folder`, which it then owns alone."""
@@ -33,6 +30,7 @@ class Order(TypedDict):
     folder: str
     log: str
     lock: str
+    lock_wait_s: float
     grace_s: float
 
 
@@ -44,7 +42,7 @@ def main() -> int:
         return 0
     order: Order = json.loads(line)
     try:
-        lock = _lock(order["lock"])
+        lock = _lock(order["lock"], order["lock_wait_s"])
         wake = _wake_on_signals()
         server = _start(order, lock)
     except OSError as exc:
@@ -73,10 +71,10 @@ def _answer(message: dict[str, object]) -> None:
     os.close(nowhere)
 
 
-def _lock(path: str) -> int:
+def _lock(path: str, wait_s: float) -> int:
     """Take the folder for this server alone; two servers on one set of files destroy them."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,8 @@ from qd_agent.core.errors import Fatal
 
 GRACE_S = 8.0
 """How long a server may take to stop before it is killed."""
+LOCK_WAIT_S = 12.0
+"""How long to wait for a folder that a server of an agent just gone may still hold."""
 _CONNECTION = "connection.json"
 
 
@@ -133,7 +135,7 @@ def launch(
     argv: Sequence[str],
     folder: Path,
     env: Mapping[str, str] | None = None,
-    deadline_s: float = 20.0,
+    deadline_s: float = 30.0,
 ) -> tuple[subprocess.Popen[bytes], int, Path]:
     """Start `argv` in `folder` under a guard; give the guard, the server's pid and its log.
 
@@ -147,6 +149,7 @@ def launch(
         "folder": str(folder),
         "log": str(log),
         "lock": str(folder / f"{name}.lock"),
+        "lock_wait_s": LOCK_WAIT_S,
         "grace_s": GRACE_S,
     }
     guard = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell

@@ -34,7 +34,7 @@ def start_tiled(folder: Path, readable: Sequence[Path] = ()) -> RunningServer:
         Fatal: Tiled's server is not installed, folder unusable or in use, or it did not come up.
     """
     _require_installed()
-    folder = private_folder(folder)
+    folder = _usable(private_folder(folder))
     key = secrets.token_hex(32)
     ready_file = folder / "port.json"
     ready_file.unlink(missing_ok=True)
@@ -69,6 +69,16 @@ def _require_installed() -> None:
                 f"the embedded tiled server needs the package {module}, which is not installed; "
                 "pip install 'qd-agent[embedded]', or give the URI of a Tiled server"
             )
+
+
+def _usable(folder: Path) -> Path:
+    """Refuse names that Tiled takes for parts of a URI (every write would then fail)."""
+    if any(mark in str(folder) for mark in "?#") or not str(folder).isprintable():
+        raise Fatal(
+            f"Tiled cannot keep data under {str(folder)!r}: choose a folder without '?', '#' "
+            "and control characters in its path"
+        )
+    return folder
 
 
 def _search_path() -> str:

@@ -31,9 +31,16 @@ class Settings(TypedDict):
 
 def main() -> int:
     """Serve until SIGTERM."""
+    from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - see `_application`
+
     settings: Settings = json.loads(os.environ["QD_EMBEDDED_TILED"])
     folder = Path(settings["folder"])
-    app = _application(folder, settings["readable"], os.environ["TILED_SINGLE_USER_API_KEY"])
+    try:
+        app = _application(folder, settings["readable"], os.environ["TILED_SINGLE_USER_API_KEY"])
+    except DatabaseError as exc:
+        # The last line of the log is what the user gets to see.
+        print(f"{folder / 'catalog.db'} cannot be used: {exc.orig}", file=sys.stderr)  # noqa: T201
+        return 1
     _serve(app, folder, Path(settings["ready_file"]))
     return 0
 
@@ -98,7 +105,7 @@ def _initialize(catalog_uri: str) -> None:
         return False
 
     if asyncio.run(is_new()):
-        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
+        stamp_head(Path(ALEMBIC_INI_TEMPLATE_PATH), Path(ALEMBIC_DIR), uri)
 
 
 def _serve(app: FastAPI, folder: Path, ready_file: Path) -> None:
