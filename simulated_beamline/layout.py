@@ -135,7 +135,8 @@ def gaps(geometry: Geometry) -> Mask:
     n = geometry.binning
     row = row.reshape(-1, n, 1).any(axis=1)
     column = column.reshape(1, -1, n).any(axis=2)
-    return row | column
+    gap: Mask = np.logical_or(row, column)
+    return gap
 
 
 def beam_stop(geometry: Geometry) -> tuple[npt.NDArray[np.float32], Mask]:

@@ -51,7 +51,7 @@ def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> Sc
         counts: counts of a pixel near the beam where the pattern has its mean value.
     """
     geometry, pixels, axis = _stand(common)
-    sample = reacting_sample(axis, geometry.wavelength, common.seed)
+    sample = reacting_sample(axis, geometry.wavelength, common.seed, kinetics.plateau_diameter_nm)
     exposure = Exposure(counts, frames, common.seed, common.flip_rows)
     scene = GrowthScene(Projector(geometry, axis), pixels, sample, kinetics, exposure)
     name = common.sample_name or "PbS nanocrystals, hot injection"

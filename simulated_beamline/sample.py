@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import CubicSpline
 
 from simulated_beamline.synthesis import State
 from training.background import liquid_background
@@ -101,16 +102,52 @@ def empty_beam(q: Float) -> Float:
     return air + 0.5 * glass + 0.1
 
 
-def reacting_sample(axis: QAxis, wavelength: float, seed: int) -> Sample:
+class DebyeNanocrystals:
+    """The Debye simulator on an axis `COARSER` times coarser, brought onto `axis` by a spline.
+
+    Pair distances up to 2 r_max band-limit the pattern, so the spline's error, (2 r_max ΔQ)⁴ / 384
+    of the fastest component, stays below 1e-3 of an already tiny part up to 10 nm, while a frame
+    costs a third of the time.
+
+    Args:
+        axis: Q axis of the patterns.
+        wavelength: X-ray wavelength, Å.
+        largest_nm: largest cluster; must hold the tail of the lognormal.
+    """
+
+    COARSER = 3
+
+    def __init__(self, axis: QAxis, wavelength: float, largest_nm: float) -> None:
+        self._q = axis.values()
+        # One step beyond the last point, so that the spline never has to extrapolate.
+        size = -(-axis.size // self.COARSER) + 1
+        self._coarse = QAxis(axis.start, axis.step * self.COARSER, size).values()
+        self._simulator = NanocrystalSimulator(
+            self._coarse, wavelength=wavelength, max_diameter_nm=largest_nm
+        )
+
+    def intensity(self, diameter_nm: float, dispersion: float) -> Float:
+        """I(Q) of an ensemble, shape (axis.size,), any scale."""
+        coarse = self._simulator.intensity(diameter_nm, dispersion)
+        return np.asarray(CubicSpline(self._coarse, coarse)(self._q), dtype=np.float64)
+
+    def averages(self, diameter_nm: float, dispersion: float) -> tuple[float, float]:
+        """Exact number and volume averages over the clusters of the ensemble, nm."""
+        return self._simulator.averages(diameter_nm, dispersion)
+
+
+def reacting_sample(
+    axis: QAxis, wavelength: float, seed: int, plateau_diameter_nm: float
+) -> Sample:
     """Assemble the sample from the Debye simulator and a measured-like liquid.
 
     Args:
         axis: Q axis.
         wavelength: X-ray wavelength, Å.
         seed: which liquid is drawn.
+        plateau_diameter_nm: largest mean diameter that will be asked for, nm.
     """
-    q = axis.values()
-    liquid = liquid_background(q, np.random.default_rng(seed))
-    # 14.5 nm holds the tail of the largest plateau (10 nm at 10 % dispersion) to four sigma.
-    crystals = NanocrystalSimulator(q, wavelength=wavelength, max_diameter_nm=14.5)
+    liquid = liquid_background(axis.values(), np.random.default_rng(seed))
+    # 1.6 means hold a lognormal of 10 % dispersion to 4.7 of its widths.
+    crystals = DebyeNanocrystals(axis, wavelength, 1.6 * plateau_diameter_nm)
     return Sample(axis, crystals, liquid)

@@ -42,10 +42,10 @@ class Kinetics:
     plateau_share: float = 0.65
     nucleus_diameter_nm: float = 2.0
     induction: float = 0.12
-    nucleation: float = 0.10
-    growth_time: float = 0.17
-    dispersion_start: float = 0.20
-    dispersion_floor: float = 0.10
+    nucleation: float = 0.12
+    growth_time: float = 0.28
+    dispersion_start: float = 0.22
+    dispersion_floor: float = 0.11
 
     def __post_init__(self) -> None:
         if not SMALLEST_PLATEAU_NM <= self.plateau_diameter_nm <= LARGEST_PLATEAU_NM:
