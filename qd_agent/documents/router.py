@@ -1,0 +1,261 @@
+"""Turns a stream of documents into what happens: runs open, frames are taken, runs close."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
+
+from qd_agent.core.errors import BadFrame
+from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.documents.layout import read_descriptor, read_resource
+from qd_agent.documents.recovery import recover
+from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
+from qd_agent.documents.schema import LARGEST, mapping, number, text, validate, whole
+from qd_agent.documents.settings import RouterSettings
+
+CLOSED_RUNS_REMEMBERED = 1000
+
+
+class Router:
+    """Follows runs from their documents alone; does no I/O.
+
+    A frame is given once: as soon as its event is known, so that it carries the event's time and
+    readings; at once when its stream's events carry nothing of their own; at the latest when the
+    run stops, then without readings and with the time at which it was announced. Frames whose
+    announcement was lost are found by the gap that they leave, or by the stop document's count.
+    A sequence number that is taken again (another row of the file) gets further indices.
+
+    A document that raises changes nothing.
+    """
+
+    def __init__(self, settings: RouterSettings, clock: Callable[[], float] = time.time) -> None:
+        """Start with no runs.
+
+        Args:
+            settings: streams, data keys and limits.
+            clock: UTC epoch s; it dates frames whose event is unknown.
+        """
+        self._settings = settings
+        self._streams = frozenset([*settings.streams, *settings.dark_streams])
+        self._clock = clock
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._run_of: dict[str, Run] = {}
+        self._closed: deque[str] = deque(maxlen=CLOSED_RUNS_REMEMBERED)
+        self._handlers: dict[str, Callable[[Mapping[str, object]], list[Happening]]] = {
+            "start": self._start,
+            "descriptor": self._descriptor,
+            "stream_resource": self._stream_resource,
+            "stream_datum": self._stream_datum,
+            "event": self._event,
+            "event_page": self._event_page,
+            "resource": self._resource,
+            "stop": self._stop,
+        }
+
+    def open_runs(self) -> tuple[str, ...]:
+        """Give the uids of the open runs, the one silent for longest first."""
+        return tuple(self._runs)
+
+    def route(self, name: str, doc: Mapping[str, object]) -> list[Happening]:
+        """Take in one document; give what happened, frames in order of their sequence number.
+
+        Documents of unknown kinds, streams or descriptors give nothing.
+
+        Raises:
+            BadFrame: the document is against its schema, contradicts the run or is beyond a
+                limit; it was ignored.
+        """
+        handler = self._handlers.get(name)
+        if handler is None:
+            return []
+        if not isinstance(cast("object", doc), Mapping):
+            raise BadFrame(f"invalid {name} document: it is no map")
+        validate(name, doc)
+        return handler(doc)
+
+    def _start(self, doc: Mapping[str, object]) -> list[Happening]:
+        uid, when = text(doc, "uid"), number(doc, "time")
+        if uid in self._closed:
+            return []
+        run, opened = self._open(uid, when)
+        if run.has_metadata:
+            return opened
+        run.has_metadata = True
+        return [*opened[:-1], RunOpened(uid, when, dict(doc))]
+
+    def _open(self, uid: str, when: float) -> tuple[Run, list[Happening]]:
+        """Give the run; when it is new, also RunOpened (and the end of one run too many)."""
+        run = self._runs.get(uid)
+        if run is not None:
+            self._runs.move_to_end(uid)
+            return run, []
+        happenings: list[Happening] = []
+        if len(self._runs) >= self._settings.max_open_runs:
+            oldest = next(iter(self._runs))
+            reason = f"no stop document came while {len(self._runs)} other runs started"
+            happenings = self._close(oldest, RunClosed(oldest, when, "fail", reason, {}))
+        run = self._runs[uid] = Run(uid, self._settings.max_waiting_frames)
+        return run, [*happenings, RunOpened(uid, when, {})]
+
+    def _close(self, uid: str, closed: RunClosed) -> list[Happening]:
+        run = self._runs.pop(uid)
+        for descriptor_uid in run.descriptors:
+            del self._run_of[descriptor_uid]
+        self._closed.append(uid)
+        late = [*recover(run, closed.expected, closed.time), *run.release()]
+        return [*_in_order(late), closed]
+
+    def _descriptor(self, doc: Mapping[str, object]) -> list[Happening]:
+        uid, run_uid, when = str(doc["uid"]), text(doc, "run_start"), number(doc, "time")
+        if run_uid in self._closed:
+            return []
+        descriptor = read_descriptor(doc, self._streams, self._settings.data_keys)
+        owner = self._run_of.get(uid)
+        if owner is not None:
+            if owner.uid != run_uid:
+                raise BadFrame(f"descriptor {uid[:40]!r} is already one of run {owner.uid}")
+            return []
+        self._check_room(run_uid)
+        run, happenings = self._open(run_uid, when)
+        run.descriptors[uid] = descriptor
+        self._run_of[uid] = run
+        return happenings
+
+    def _stream_resource(self, doc: Mapping[str, object]) -> list[Happening]:
+        run_uid = self._run_of_resource(doc)
+        if run_uid in self._closed:
+            return []
+        wanted = self._is_wanted(run_uid, str(doc["data_key"]))
+        try:
+            resource = read_resource(doc)
+        except BadFrame:
+            if wanted:
+                raise
+            return []
+        self._check_room(run_uid)
+        run, happenings = self._open(run_uid, self._clock())
+        run.resources.setdefault(resource.uid, resource)
+        return happenings
+
+    def _run_of_resource(self, doc: Mapping[str, object]) -> str:
+        if doc.get("run_start"):
+            return text(doc, "run_start")
+        if len(self._runs) == 1:
+            return next(iter(self._runs))
+        raise BadFrame("stream_resource names no run_start, and which run it belongs to is unclear")
+
+    def _is_wanted(self, run_uid: str, data_key: str) -> bool:
+        run = self._runs.get(run_uid)
+        return run is not None and any(data_key in d.images for d in run.descriptors.values())
+
+    def _check_room(self, run_uid: str) -> None:
+        run = self._runs.get(run_uid)
+        if run is not None and max(len(run.descriptors), len(run.resources)) >= MAX_NAMES:
+            raise BadFrame(f"run {run_uid} has more than {MAX_NAMES} descriptors or resources")
+
+    def _stream_datum(self, doc: Mapping[str, object]) -> list[Happening]:
+        run = self._run_of.get(str(doc["descriptor"]))
+        resource = None if run is None else run.resources.get(str(doc["stream_resource"]))
+        if run is None or resource is None:
+            return []
+        start, stop = _range(doc, "indices", 0)
+        seq, seq_stop = _range(doc, "seq_nums", 1)
+        if stop - start != seq_stop - seq:
+            raise BadFrame(
+                f"stream_datum {str(doc['uid'])[:40]!r} has {stop - start} indices for "
+                f"{seq_stop - seq} sequence numbers"
+            )
+        self._runs.move_to_end(run.uid)
+        descriptor = run.descriptors[str(doc["descriptor"])]
+        datum = Datum(descriptor, resource, start, stop, seq, self._clock())
+        return _in_order(run.announce(datum))
+
+    def _event(self, doc: Mapping[str, object]) -> list[Happening]:
+        return self._take_events([doc])
+
+    def _event_page(self, doc: Mapping[str, object]) -> list[Happening]:
+        return self._take_events(_unpack(doc))
+
+    def _take_events(self, docs: Sequence[Mapping[str, object]]) -> list[Happening]:
+        """Take in events of one descriptor; all are read before any of them changes the run."""
+        uid = str(docs[0]["descriptor"]) if docs else ""
+        run = self._run_of.get(uid)
+        if run is None or not run.descriptors[uid].images:
+            return []
+        events = [_read_event(doc) for doc in docs]
+        self._runs.move_to_end(run.uid)
+        happenings: list[Happening] = []
+        for event, doc in zip(events, docs, strict=True):
+            frames = run.event(run.descriptors[uid], event, mapping(doc, "data"))
+            happenings.extend(_in_order(frames))
+        return happenings
+
+    def _resource(self, doc: Mapping[str, object]) -> list[Happening]:
+        run_uid = str(doc.get("run_start", ""))
+        if run_uid not in self._runs and (run_uid or len(self._runs) != 1):
+            return []
+        raise BadFrame(
+            f"resource of kind {str(doc.get('spec'))[:40]!r}: frames in resource and datum "
+            "documents cannot be read; those in stream_resource documents can"
+        )
+
+    def _stop(self, doc: Mapping[str, object]) -> list[Happening]:
+        uid, when = text(doc, "run_start"), number(doc, "time")
+        if uid in self._closed:
+            return []
+        counts = cast("Mapping[str, int]", mapping(doc, "num_events"))
+        expected = {stream: min(max(0, int(n)), LARGEST) for stream, n in counts.items()}
+        closed = RunClosed(uid, when, str(doc["exit_status"]), str(doc.get("reason", "")), expected)
+        _, opened = self._open(uid, when)
+        return [*opened, *self._close(uid, closed)]
+
+
+def _range(doc: Mapping[str, object], key: str, lowest: int) -> tuple[int, int]:
+    limits = cast("Mapping[str, int]", doc[key])
+    start = whole(limits["start"], f"start of {key}", lowest)
+    return start, whole(limits["stop"], f"stop of {key}", start)
+
+
+def _read_event(doc: Mapping[str, object]) -> Event:
+    seq = whole(doc["seq_num"], "seq_num of an event", 1)
+    readings = scalar_readings(mapping(doc, "data"))
+    return Event(str(doc["uid"]), seq, number(doc, "time"), readings)
+
+
+def _in_order(frames: Iterable[FrameReference]) -> list[Happening]:
+    def order(frame: FrameReference) -> tuple[int, str, str, int]:
+        key = frame.key
+        return key.seq_num, key.stream, key.data_key, key.index
+
+    return [*sorted(frames, key=order)]
+
+
+def _unpack(page: Mapping[str, object]) -> list[dict[str, object]]:
+    """Split an event_page into its events.
+
+    Raises:
+        BadFrame: its columns are not equally long.
+    """
+    columns = {key: cast("list[object]", page[key]) for key in ("uid", "seq_num", "time")}
+    tables = {
+        key: cast("Mapping[str, list[object]]", mapping(page, key))
+        for key in ("data", "timestamps", "filled")
+    }
+    length = len(columns["uid"])
+    lengths = {len(column) for column in columns.values()}
+    lengths.update(len(column) for table in tables.values() for column in table.values())
+    if lengths != {length}:
+        raise BadFrame("event_page has columns of different lengths")
+    return [
+        {
+            "descriptor": page["descriptor"],
+            **{key: column[row] for key, column in columns.items()},
+            **{
+                key: {name: column[row] for name, column in table.items()}
+                for key, table in tables.items()
+            },
+        }
+        for row in range(length)
+    ]

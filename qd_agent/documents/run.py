@@ -1,0 +1,290 @@
+"""One run's frames: which are announced, which wait for their event, which are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+import numpy as np
+
+from qd_agent.core.errors import BadFrame
+from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location, InlineLocation
+from qd_agent.documents.layout import Descriptor, ImageKey, Resource
+from qd_agent.documents.ranges import Ranges
+
+MAX_NAMES = 10_000
+"""Most descriptors, and most stream_resources, of one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a frame takes from its event: time (UTC epoch s) and scalar readings by data key."""
+
+    uid: str
+    seq_num: int
+    time: float
+    readings: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """One event's frames of one detector, in a file.
+
+    Attributes:
+        descriptor: of the event.
+        key: the detector.
+        resource: the dataset.
+        index: of the event's frames along the dataset, counted in events.
+        seq_num: of the event.
+        time: UTC epoch s at which it was announced.
+        take: 0, or 1, 2 ... when the event was taken again (a rewound plan).
+    """
+
+    descriptor: Descriptor
+    key: ImageKey
+    resource: Resource
+    index: int
+    seq_num: int
+    time: float
+    take: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """A stream_datum: indices [start, stop) of a dataset hold the events seq_num, seq_num + 1 ...
+
+    Attributes:
+        descriptor: of the events.
+        resource: the dataset.
+        start: first index.
+        stop: one beyond the last index.
+        seq_num: sequence number of the event at `start`.
+        time: UTC epoch s at which the document came.
+    """
+
+    descriptor: Descriptor
+    resource: Resource
+    start: int
+    stop: int
+    seq_num: int
+    time: float
+
+
+@dataclass(slots=True)
+class Track:
+    """A detector in a stream.
+
+    Attributes:
+        seen: sequence numbers whose frames are known.
+        segments: (first seq_num, seq_num − index, dataset) wherever that relation changes.
+        takes: how often a sequence number was taken again.
+    """
+
+    seen: Ranges = field(default_factory=Ranges)
+    segments: list[tuple[int, int, Resource]] = field(
+        default_factory=list[tuple[int, int, Resource]]
+    )
+    takes: dict[int, int] = field(default_factory=dict[int, int])
+
+    def relate(self, seq: int, index: int, resource: Resource) -> None:
+        """Remember that `seq` lies at `index` of a dataset, where that is news.
+
+        Raises:
+            BadFrame: more breaks than a real run has.
+        """
+        relation = (seq - index, resource)
+        if self.segments and self.segments[-1][1:] == relation:
+            return
+        if len(self.segments) >= MAX_NAMES:
+            raise BadFrame(f"the run has more than {MAX_NAMES} breaks in its indices")
+        self.segments.append((seq, *relation))
+
+
+class Run:
+    """State of one open run; gone when the run stops."""
+
+    def __init__(self, uid: str, max_waiting: int) -> None:
+        self.uid = uid
+        self.max_waiting = max_waiting
+        self.descriptors: dict[str, Descriptor] = {}
+        self.resources: dict[str, Resource | None] = {}
+        self.has_metadata = False
+        self.waiting_frames = 0
+        self._claims: dict[tuple[str, str], Ranges] = {}
+        self._tracks: dict[tuple[str, str], Track] = {}
+        self._waiting: dict[tuple[str, int], list[Announced]] = {}
+        self._events: dict[tuple[str, int], Event] = {}
+        self._inline_uids: dict[tuple[str, str, int], list[str]] = {}
+
+    def track(self, stream: str, data_key: str) -> Track:
+        """Give the track of a detector in a stream."""
+        return self._tracks.setdefault((stream, data_key), Track())
+
+    def claims(self, resource: Resource) -> Ranges:
+        """Give the indices of a dataset that belong to some event, whichever stream it is of."""
+        return self._claims.setdefault((resource.uri, resource.dataset), Ranges())
+
+    def announce(self, datum: Datum) -> Iterator[FrameReference]:
+        """Take in a stream_datum.
+
+        Indices that were skipped just before it, no more than sequence numbers were skipped,
+        were announced by a document that was lost: they are in the file and are taken in as
+        well. More indices than sequence numbers means that another stream shares the dataset;
+        the stop document tells whose they are.
+
+        Raises:
+            BadFrame: too many frames at once; nothing has changed.
+        """
+        claims = self.claims(datum.resource)
+        key = datum.descriptor.images.get(datum.resource.data_key)
+        if key is None:
+            claims.add(datum.start, datum.stop)
+            return
+        frames = (datum.stop - datum.start) * key.frames
+        if frames > self.max_waiting:
+            raise BadFrame(
+                f"stream_datum of {key.name!r} announces {frames} frames at once, more than "
+                f"max_waiting_frames = {self.max_waiting}"
+            )
+        track = self.track(datum.descriptor.stream, key.name)
+        start, seq = datum.start, datum.seq_num
+        skipped = claims.gap_below(start, 0)
+        if skipped <= track.seen.gap_below(seq, 1) and skipped * key.frames <= self.max_waiting:
+            start, seq = start - skipped, seq - skipped
+        track.relate(seq, start, datum.resource)
+        for first, last in claims.add(start, datum.stop):
+            for index in range(first, last):
+                yield from self.take(
+                    Announced(
+                        datum.descriptor,
+                        key,
+                        datum.resource,
+                        index=index,
+                        seq_num=seq - start + index,
+                        time=datum.time,
+                    )
+                )
+
+    def take(self, announced: Announced) -> Iterator[FrameReference]:
+        """Take in one event's frames; give them when its event is known or says nothing."""
+        descriptor, seq = announced.descriptor, announced.seq_num
+        track = self.track(descriptor.stream, announced.key.name)
+        if not track.seen.add(seq, seq + 1):
+            track.takes[seq] = track.takes.get(seq, 0) + 1
+            announced = replace(announced, take=track.takes[seq])
+        # An event taken again is followed by an event of its own; the first one's is not its.
+        event = None if announced.take else self._events.get((descriptor.stream, seq))
+        if event is not None or not descriptor.has_readings:
+            yield from self._frames(announced, event)
+            self._forget_if_done(descriptor, seq)
+        else:
+            self._waiting.setdefault((descriptor.stream, seq), []).append(announced)
+            self.waiting_frames += announced.key.frames
+            yield from self._release_excess()
+
+    def event(
+        self, descriptor: Descriptor, event: Event, data: Mapping[str, object]
+    ) -> Iterator[FrameReference]:
+        """Take in an event: give the frames that waited for it and those inside it."""
+        for announced in self._pop((descriptor.stream, event.seq_num)):
+            yield from self._frames(announced, event)
+        for key in descriptor.inline:
+            if key.name in data:
+                yield from self._inline_frames(descriptor, key, event, data[key.name])
+        if descriptor.external:
+            self._events[descriptor.stream, event.seq_num] = event
+            self._forget_if_done(descriptor, event.seq_num)
+            if len(self._events) > self.max_waiting:
+                del self._events[next(iter(self._events))]
+
+    def release(self) -> Iterator[FrameReference]:
+        """Give every frame that still waits, without readings, in order."""
+        for name in sorted(self._waiting):
+            for announced in self._pop(name):
+                yield from self._frames(announced, None)
+
+    def _pop(self, name: tuple[str, int]) -> list[Announced]:
+        found = self._waiting.pop(name, [])
+        self.waiting_frames -= sum(announced.key.frames for announced in found)
+        return found
+
+    def _release_excess(self) -> Iterator[FrameReference]:
+        while self.waiting_frames > self.max_waiting:
+            for announced in self._pop(next(iter(self._waiting))):
+                yield from self._frames(announced, None)
+
+    def _forget_if_done(self, descriptor: Descriptor, seq: int) -> None:
+        """Drop an event when every detector's frames of it are known."""
+        if all(seq in self.track(descriptor.stream, key.name).seen for key in descriptor.external):
+            self._events.pop((descriptor.stream, seq), None)
+
+    def _key(self, stream: str, key: ImageKey, seq: int, take: int, frame: int) -> FrameKey:
+        index = take * key.frames + frame
+        return FrameKey(
+            run_uid=self.uid, stream=stream, data_key=key.name, seq_num=seq, index=index
+        )
+
+    def _frames(self, announced: Announced, event: Event | None) -> Iterator[FrameReference]:
+        key, resource = announced.key, announced.resource
+        for frame in range(key.frames):
+            row = announced.index * key.frames + frame
+            yield FrameReference(
+                key=self._key(
+                    announced.descriptor.stream, key, announced.seq_num, announced.take, frame
+                ),
+                time=announced.time if event is None else event.time,
+                location=Hdf5Location(uri=resource.uri, dataset=resource.dataset, row=row),
+                shape=(key.height, key.width),
+                dtype=key.dtype,
+                readings={} if event is None else dict(event.readings),
+            )
+
+    def _inline_frames(
+        self, descriptor: Descriptor, key: ImageKey, event: Event, value: object
+    ) -> Iterator[FrameReference]:
+        uids = self._inline_uids.setdefault((descriptor.stream, key.name, event.seq_num), [])
+        if event.uid in uids:
+            return
+        uids.append(event.uid)
+        images = _images(value, key)
+        for frame in range(key.frames):
+            yield FrameReference(
+                key=self._key(descriptor.stream, key, event.seq_num, len(uids) - 1, frame),
+                time=event.time,
+                location=InlineLocation(),
+                shape=(key.height, key.width),
+                dtype=key.dtype,
+                readings=dict(event.readings),
+                array=None if images is None else images[frame],
+            )
+
+
+def scalar_readings(data: Mapping[str, object]) -> dict[str, float]:
+    """Give the finite numbers of an event's data by data key; flags and text are no readings."""
+    readings: dict[str, float] = {}
+    for name, value in data.items():
+        if isinstance(value, (int, float, np.integer, np.floating)) and type(value) is not bool:
+            try:
+                reading = float(value)
+            except OverflowError:
+                continue
+            if isfinite(reading):
+                readings[name] = reading
+    return readings
+
+
+def _images(value: object, key: ImageKey) -> np.ndarray | None:
+    """Give an event's images, shape (frames, ?, ?), or None when they are no such array.
+
+    Their height and width are left to the reader, which reports a mismatch as a bad frame.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError):  # ragged rows, integers beyond 64 bits
+        return None
+    if array.ndim == 2:
+        array = array[np.newaxis]
+    if array.dtype.kind not in "buif" or array.ndim != 3 or array.shape[0] != key.frames:
+        return None
+    return array
