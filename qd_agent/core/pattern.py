@@ -101,7 +101,8 @@ def resample(raw: RawPattern, grid: QGrid = PUBLISHED_GRID) -> Pattern:
     Where the source is finer than the grid its points are averaged cell by cell (so noise
     shrinks as it should); elsewhere it is interpolated linearly. Grid points outside the source,
     or inside a hole of the source wider than five of its usual steps and five of the grid's
-    (0.014 1/Å, a quarter of the narrowest peak of a 10 nm crystal), are not covered. Points whose intensity or sigma is not finite are left out.
+    (0.014 1/Å, a quarter of the narrowest peak of a 10 nm crystal), are not covered. Points whose
+    intensity or sigma is not finite are left out.
 
     The sigma of an average is propagated as for independent points; between points it is
     interpolated like the intensity, which is an upper bound (up to √2) and, unlike exact

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from qd_agent.core.frame import FrameKey
 from qd_agent.core.pattern import Pattern
@@ -61,6 +62,10 @@ class Estimate(BaseModel):
         if self.verdict is Verdict.SIZED:
             if any(value is None for value in sizes):
                 raise ValueError("a sized estimate carries diameter, sd, interval and class")
+            low, high = self.interval_nm or (0.0, 0.0)
+            numbers = (self.diameter_nm, self.diameter_sd_nm, low, high, self.class_nm)
+            if not all(math.isfinite(number or 0.0) for number in numbers) or low > high:
+                raise ValueError("a size is finite numbers and an interval from low to high")
         elif any(value is not None for value in (*sizes, self.diameter_volume_nm)):
             raise ValueError(f"verdict {self.verdict} must not carry a size")
         elif not self.reason:
@@ -91,12 +96,19 @@ class Prediction(Estimate):
     frame_time: float = Field(description="UTC epoch s of the frame's event")
     publication_time: float = Field(description="UTC epoch s at which the agent had the answer")
     readings: dict[str, float] = Field(
-        default_factory=dict, description="scalar readings of the same event (temperature, ...)"
+        default_factory=dict,
+        description="finite scalar readings of the same event (temperature, ...)",
     )
     provenance: Provenance
     latency_ms: dict[str, float] = Field(
         default_factory=dict, description="read, reduce, size: time spent in each stage"
     )
+
+    @field_validator("readings")
+    @classmethod
+    def _only_finite(cls, readings: dict[str, float]) -> dict[str, float]:
+        """Leave out NaN and infinities, which JSON cannot carry: no reading is what they mean."""
+        return {key: value for key, value in readings.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True, slots=True)

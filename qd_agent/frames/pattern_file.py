@@ -229,12 +229,12 @@ def _text(path: Path) -> str:
             raise BadFrame(f"{shown(path)}: not a plain file")
         if path.stat().st_size > LARGEST_FILE:
             raise BadFrame(f"{shown(path)}: larger than {LARGEST_FILE} bytes, not a pattern")
-        content = path.read_bytes()
+        content = path.read_bytes().rstrip(b"\x1a")  # DOS ends text with it
     except (OSError, ValueError) as error:
         raise BadFrame(f"{shown(path)}: cannot be read ({type(error).__name__})") from error
     if not content.strip():
         raise BadFrame(f"{shown(path)}: the file is empty")
-    if _CONTROL.search(content.rstrip(b"\x1a")):
+    if _CONTROL.search(content):
         raise BadFrame(f"{shown(path)}: binary, not a text file of columns")
     try:
         text = content.decode("utf-8-sig")

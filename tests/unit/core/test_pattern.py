@@ -180,8 +180,7 @@ def test_any_sorted_numbers_give_a_finite_pattern_or_bad_frame(
     table = np.array(sorted(points)).reshape(-1, 3)
     try:
         pattern = normalize_area(resample(RawPattern(*table.T)))
-    except BadFrame as error:
-        assert "\n" not in str(error)
+    except BadFrame:
         return
     for array in (pattern.intensity, pattern.sigma, pattern.coverage):
         assert array.shape == (PUBLISHED_GRID.size,)
