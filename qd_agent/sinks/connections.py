@@ -1,0 +1,156 @@
+"""Where a store is and how to get in, with the secrets kept out of every message."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from qd_agent.core.errors import Mistake
+from qd_agent.sinks.settings import RedisSettings, TiledSettings
+
+_SECRET_QUERY = re.compile(r"(?i)([?&](?:api_key|password|token|secret|key)=)[^&#]*")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConnection:
+    """A Redis to connect to; repr and `shown` are without secrets.
+
+    Attributes:
+        url: redis://, rediss:// or unix://; it may itself hold a password.
+        password: goes before the one in the URL; None when there is none.
+    """
+
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+    shown: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", redact(self.url))
+
+    def clean(self, text: str) -> str:
+        """Give the first line of `text` without any secret."""
+        return _clean(text, self.url, self.password)
+
+
+@dataclass(frozen=True, slots=True)
+class TiledConnection:
+    """A Tiled to connect to; repr and `shown` are without secrets.
+
+    Attributes:
+        uri: the API's root, http://host:port/api/v1.
+        api_key: None for a server that lets everybody write.
+    """
+
+    uri: str = field(repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    shown: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", redact(self.uri))
+
+    def clean(self, text: str) -> str:
+        """Give the first line of `text` without any secret."""
+        return _clean(text, self.uri, self.api_key)
+
+
+def redact(url: str) -> str:
+    """Give a URL fit to be printed: without password, API key or control characters.
+
+    Everything between '//' and the last '@' counts as user and password, so that a password with
+    unescaped '@' or '/' is not half shown.
+    """
+    head, marks, rest = url.partition("//")
+    user_and_password, at, place = rest.rpartition("@")
+    if at:
+        user = user_and_password.partition(":")[0]
+        hidden = ":***" if ":" in user_and_password else ""
+        rest = f"{user}{hidden}@{place}"
+    shown = _SECRET_QUERY.sub(r"\1***", head + marks + rest)
+    return "".join(c if c.isprintable() else "?" for c in shown)
+
+
+def resolve_redis(settings: RedisSettings) -> RedisConnection | None:
+    """Give the configured Redis, or None when the agent is to start its own.
+
+    Raises:
+        Mistake: the variable or file that should hold the password is absent or empty.
+    """
+    if settings.url is None:
+        return None
+    password = None
+    if settings.password_file is not None:
+        password = _first_line("redis.password_file", settings.password_file)
+    elif settings.password_env is not None:
+        password = os.environ.get(settings.password_env)
+        if not password:
+            raise Mistake(
+                f"redis.password_env: the environment variable {settings.password_env} is not set"
+            )
+    return RedisConnection(settings.url, password)
+
+
+def resolve_tiled(settings: TiledSettings) -> TiledConnection | None:
+    """Give the configured Tiled, or None when the agent is to start its own.
+
+    The key comes from the file, else from `?api_key=` in the URI, else from the environment.
+
+    Raises:
+        Mistake: the file that should hold the API key is absent or empty.
+    """
+    if settings.uri is None:
+        return None
+    parts = urlsplit(settings.uri)
+    query = parse_qsl(parts.query)
+    uri = urlunsplit(parts._replace(query=urlencode([(k, v) for k, v in query if k != "api_key"])))
+    if settings.api_key_file is not None:
+        key = _first_line("tiled.api_key_file", settings.api_key_file)
+    else:
+        key = dict(query).get("api_key") or os.environ.get(settings.api_key_env) or None
+    return TiledConnection(uri, key)
+
+
+def safe_key(uid: str) -> str:
+    """Give the part of a key or path that stands for `uid`: itself where it is harmless.
+
+    Uids come from outside. ':' would reach other keys in Redis, '/' and '..' other paths in Tiled;
+    such characters are written as '=' and two hexadecimal digits a byte, so no two uids share a
+    key. What becomes longer than a file name may be ends in the uid's hash.
+    """
+    text = re.sub(
+        r"[^A-Za-z0-9._-]|^\.+",
+        lambda found: "".join(f"={byte:02X}" for byte in _utf8(found.group())),
+        uid,
+    )
+    if len(text) <= 160:
+        return text
+    return f"{text[:80]}=={hashlib.sha256(_utf8(uid)).hexdigest()}"
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _first_line(setting: str, path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "it is not text"
+        raise Mistake(f"{setting}: {path} cannot be read: {reason}") from exc
+    if not lines or not lines[0].strip():
+        raise Mistake(f"{setting}: the first line of {path} is empty")
+    return lines[0].strip()
+
+
+def _clean(text: str, url: str, secret: str | None) -> str:
+    line = next((x.strip() for x in text.splitlines() if x.strip()), "no reason given")
+    line = line.replace(url, redact(url))
+    if secret:
+        line = line.replace(secret, "***")
+    password = urlsplit(url).password if "@" in url else None
+    if password:
+        line = line.replace(password, "***")
+    return _SECRET_QUERY.sub(r"\1***", line)[:500]

@@ -1,0 +1,67 @@
+"""Connecting to Redis, and its errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from qd_agent.core.errors import Fatal, Mistake, Unavailable
+from qd_agent.sinks.connections import RedisConnection
+
+_PASSING = ("OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
+"""First words of refusals that end when somebody makes room or a server has come up."""
+
+
+def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis:
+    """Make a client; nothing is sent yet.
+
+    Raises:
+        Mistake: the URL is malformed.
+    """
+    options = {} if connection.password is None else {"password": connection.password}
+    try:
+        client = redis.Redis.from_url(
+            connection.url,
+            socket_connect_timeout=3.0,
+            socket_timeout=timeout_s,
+            # Once: a connection that broke while idle. Everything that we send may be repeated.
+            retry=Retry(NoBackoff(), 1),
+        )
+    except ValueError as exc:
+        raise Mistake(f"redis.url {connection.shown}: {connection.clean(str(exc))}") from None
+    client.connection_pool.connection_kwargs.update(options)
+    return client
+
+
+@contextmanager
+def translated(connection: RedisConnection) -> Generator[None]:
+    """Turn the client's errors into ours, without secrets and without the original's arguments.
+
+    Raises:
+        Unavailable: Redis is away, full or read-only.
+        Fatal: it refuses us for good.
+    """
+    where = f"Redis at {connection.shown}"
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as exc:
+        reason = connection.clean(str(exc))
+        raise Fatal(f"{where} refuses us: {reason}; check redis.url and its password") from None
+    except ResponseError as exc:
+        reason = connection.clean(str(exc))
+        if reason.startswith(_PASSING):
+            raise Unavailable(f"{where} takes nothing now: {reason}") from None
+        raise Fatal(f"{where} refuses: {reason}") from None
+    except (RedisError, OSError) as exc:
+        raise Unavailable(f"{where} is away: {connection.clean(str(exc))}") from None
