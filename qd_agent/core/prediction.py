@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -62,10 +63,8 @@ class Estimate(BaseModel):
         if self.verdict is Verdict.SIZED:
             if any(value is None for value in sizes):
                 raise ValueError("a sized estimate carries diameter, sd, interval and class")
-            low, high = self.interval_nm or (0.0, 0.0)
-            numbers = (self.diameter_nm, self.diameter_sd_nm, low, high, self.class_nm)
-            if not all(math.isfinite(number or 0.0) for number in numbers) or low > high:
-                raise ValueError("a size is finite numbers and an interval from low to high")
+            if self.interval_nm is not None and self.interval_nm[0] > self.interval_nm[1]:
+                raise ValueError("the interval goes from low to high")
         elif any(value is not None for value in (*sizes, self.diameter_volume_nm)):
             raise ValueError(f"verdict {self.verdict} must not carry a size")
         elif not self.reason:
@@ -104,11 +103,18 @@ class Prediction(Estimate):
         default_factory=dict, description="read, reduce, size: time spent in each stage"
     )
 
-    @field_validator("readings")
+    @field_validator("readings", mode="before")
     @classmethod
-    def _only_finite(cls, readings: dict[str, float]) -> dict[str, float]:
-        """Leave out NaN and infinities, which JSON cannot carry: no reading is what they mean."""
-        return {key: value for key, value in readings.items() if math.isfinite(value)}
+    def _only_finite(cls, readings: Mapping[str, object]) -> dict[str, object]:
+        """Leave out NaN and infinities, which JSON cannot carry: they mean that nothing was read.
+
+        A broken thermometer must not cost the frame its prediction.
+        """
+        return {
+            key: value
+            for key, value in readings.items()
+            if not isinstance(value, float) or math.isfinite(value)
+        }
 
 
 @dataclass(frozen=True, slots=True)
