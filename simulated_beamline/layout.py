@@ -93,15 +93,15 @@ class Pixels:
         gap: no pixel there; carries `NO_DATA`.
         transmission: 0 behind the beam stop, little behind its arm, else 1.
         dead: always zero.
-        hot_counts: counts that a hot pixel adds to every frame, else 0.
+        hot: counts without light, 100 to a million a frame (and so is noisy).
         masked: what the beamline's mask file covers (most bad pixels, not all of them).
-        dark_rate: mean dark counts per frame.
+        dark_rate: mean counts per frame without light, hot pixels included.
     """
 
     gap: Mask
     transmission: npt.NDArray[np.float32]
     dead: Mask
-    hot_counts: npt.NDArray[np.uint32]
+    hot: Mask
     masked: Mask
     dark_rate: npt.NDArray[np.float32]
 
@@ -113,15 +113,15 @@ def pixels_of(geometry: Geometry, seed: int) -> Pixels:
     gap = gaps(geometry)
     dead = (rng.random(shape) < 2e-4) & ~gap
     hot = (rng.random(shape) < 1e-4) & ~gap & ~dead
-    hot_counts = np.where(hot, rng.uniform(2e4, 2e6, shape), 0.0).astype(np.uint32)
     transmission, shadow = beam_stop(geometry)
     known = rng.random(shape) < 0.9
     dark_rate = (0.02 * rng.lognormal(0.0, 0.5, shape)).astype(np.float32)
+    dark_rate[hot] = 10.0 ** rng.uniform(2.0, 6.0, np.count_nonzero(hot))
     return Pixels(
         gap=gap,
         transmission=transmission,
         dead=dead,
-        hot_counts=hot_counts,
+        hot=hot,
         masked=gap | shadow | ((dead | hot) & known),
         dark_rate=dark_rate,
     )
@@ -155,7 +155,10 @@ def beam_stop(geometry: Geometry) -> tuple[npt.NDArray[np.float32], Mask]:
 
 
 def write_calibration(folder: Path, poni: str, masked: Mask) -> tuple[Path, Path]:
-    """Write `detector.poni` and `mask.npy` (uint8, 1 = masked); give both paths."""
+    """Write `detector.poni` and `mask.npy` (uint8, 1 = masked); give both paths.
+
+    The mask is in the orientation of the stored frames, as one drawn on them would be.
+    """
     poni_path, mask_path = folder / "detector.poni", folder / "mask.npy"
     poni_path.write_text(poni, encoding="utf-8")
     np.save(mask_path, masked.astype(np.uint8))

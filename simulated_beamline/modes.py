@@ -131,7 +131,9 @@ def frames(
         shutil.copyfile(poni, target)
     if mask is not None:
         shape = (images[0].shape[0], images[0].shape[1])
-        np.save(common.output / "mask.npy", read_mask(mask, shape).astype(np.uint8))
+        masked = read_mask(mask, shape)
+        masked = masked[::-1] if common.flip_rows else masked
+        np.save(common.output / "mask.npy", masked.astype(np.uint8))
     return ScanRequest(
         mode="frames",
         scene=ReplayScene(images, names),
@@ -149,7 +151,8 @@ def _stand(common: Common) -> tuple[Geometry, Pixels, QAxis]:
     geometry = pilatus_1m(common.binning)
     pixels = pixels_of(geometry, common.seed)
     common.output.mkdir(parents=True, exist_ok=True)
-    write_calibration(common.output, geometry.poni(), pixels.masked)
+    masked = pixels.masked[::-1] if common.flip_rows else pixels.masked
+    write_calibration(common.output, geometry.poni(), masked)
     return geometry, pixels, QAxis()
 
 

@@ -74,7 +74,6 @@ def count(
     if expected is not None:
         mean = mean + pixels.dark_rate
     image = rng.poisson(mean).astype(np.uint32)
-    image += pixels.hot_counts
     image[pixels.dead] = 0
     image[pixels.gap] = NO_DATA
     if no_data is not None:

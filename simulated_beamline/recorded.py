@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -167,7 +168,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
 def _tiff(path: Path) -> list[Image]:
     try:
         image = cast("Image", tifffile.imread(path))
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, LookupError, struct.error, tifffile.TiffFileError) as error:
         raise BeamlineError(f"{path} cannot be read as TIFF: {error}") from None
     return _as_frames(path, image)
 

@@ -1,0 +1,86 @@
+"""Publishing over ZMQ: the right layout, and no subscriber can hold up the scan."""
+
+import logging
+
+import pytest
+import zmq
+
+from simulated_beamline.errors import BeamlineError
+from simulated_beamline.publish import HIGH_WATER_MARK, ZmqPublisher
+from simulated_beamline.wire import decode
+
+ANY_PORT = "tcp://127.0.0.1:0"
+
+
+@pytest.fixture
+def subscribe():
+    context = zmq.Context()
+    sockets = []
+
+    def connect(address, hwm=1000):
+        socket = context.socket(zmq.SUB)
+        socket.set_hwm(hwm)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SUBSCRIBE, b"raw")
+        socket.connect(address)
+        sockets.append(socket)
+        return socket
+
+    yield connect
+    for socket in sockets:
+        socket.close()
+    context.term()
+
+
+def test_a_subscriber_that_was_waited_for_gets_every_document(subscribe):
+    with ZmqPublisher(ANY_PORT) as publisher:
+        socket = subscribe(publisher.address)
+        publisher.wait_for_subscriber(10.0)
+        for number in range(20):
+            publisher("event", {"seq_num": number})
+        assert socket.poll(10_000)
+        got = [socket.recv().split(b" ", 2) for _ in range(20)]
+    assert {tuple(parts[:2]) for parts in got} == {(b"raw", b"event")}
+    assert [decode(parts[2])["seq_num"] for parts in got] == list(range(20))
+    assert (publisher.sent, publisher.failed) == (20, 0)
+
+
+def test_a_subscriber_that_never_reads_holds_up_nothing(subscribe):
+    with ZmqPublisher(ANY_PORT) as publisher:
+        subscribe(publisher.address, hwm=1)
+        publisher.wait_for_subscriber(10.0)
+        for number in range(HIGH_WATER_MARK // 20):
+            publisher("event", {"seq_num": number, "padding": "x" * 1000})
+        assert publisher.failed == 0
+        publisher._socket.setsockopt(zmq.LINGER, 0)
+
+
+def test_nobody_there_is_said_with_the_address():
+    with (
+        ZmqPublisher(ANY_PORT) as publisher,
+        pytest.raises(BeamlineError, match=rf"{publisher.address} within 0.05 s"),
+    ):
+        publisher.wait_for_subscriber(0.05)
+
+
+def test_a_document_that_cannot_be_sent_is_counted_and_the_scan_goes_on(caplog):
+    with ZmqPublisher(ANY_PORT) as publisher, caplog.at_level(logging.WARNING):
+        publisher("event", {"bad": object()})
+        publisher("event", {"huge": 2**70})
+        publisher("stop", {})
+    assert (publisher.sent, publisher.failed) == (1, 2)
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:notaport", "nonsense", "udp://1.2.3.4:5"])
+def test_an_address_that_cannot_be_bound_is_named(address):
+    with pytest.raises(BeamlineError, match="cannot publish at"):
+        ZmqPublisher(address)
+
+
+def test_a_taken_port_is_named():
+    with (
+        ZmqPublisher(ANY_PORT) as first,
+        pytest.raises(BeamlineError, match=r"in use.*another --zmq"),
+    ):
+        ZmqPublisher(first.address)
