@@ -133,6 +133,8 @@ def _describe(place: tuple[str | int, ...], item: Mapping[str, object]) -> str:
         return f"{name}: unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
     if item["type"] == "missing":
         return f"{name}: missing, and it has no default"
+    if place[-1:] in (("url",), ("uri",)):
+        return f"{name}: {item['msg']}"  # what was found may hold a password
     return f"{name}: {item['msg']}, found {item['input']!r}"
 
 

@@ -88,6 +88,7 @@ class Courier(threading.Thread):
         connect: opens the sink; raises Unavailable while its server is away.
         provenance: for the announcement of runs.
         pause: seconds between two turns, so that slow stores get batches instead of single rows.
+        batch: most predictions in one delivery.
         pulse: called on the courier's own thread every PULSE_S seconds while the sink is up.
     """
 
@@ -99,11 +100,13 @@ class Courier(threading.Thread):
         provenance: Provenance,
         *,
         pause: float = 0.0,
+        batch: int = 200,
         pulse: Callable[[PredictionSink], None] = lambda _: None,
     ) -> None:
         super().__init__(name=f"courier-{name}", daemon=True)
         self._ledger, self._sink_name, self._connect = ledger, name, connect
-        self._provenance, self._pause, self._pulse = provenance, pause, pulse
+        self._provenance, self._pulse = provenance, pulse
+        self._pause, self._batch = pause, batch
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._sink: PredictionSink | None = None
         self.state = "connecting"
@@ -138,7 +141,7 @@ class Courier(threading.Thread):
     def _turn(self) -> bool:
         if self._sink is None:
             self._sink = self._connect()
-        count = deliver_once(self._ledger, self._sink, self._provenance)
+        count = deliver_once(self._ledger, self._sink, self._provenance, self._batch)
         if self.state != "up":
             _log.info("sink is up", sink=self._sink_name)
             self.state = "up"
@@ -184,7 +187,9 @@ class Health:
     last_frame: float | None = None
     state: str = "starting"
 
-    def fields(self, ledger: Ledger, couriers: Mapping[str, Courier], queued: int):
+    def fields(
+        self, ledger: Ledger, couriers: Mapping[str, Courier], queued: int
+    ) -> dict[str, str | int | float]:
         """Give the heartbeat's fields, all of them plain text or numbers."""
         account = ledger.account()
         fields: dict[str, str | int | float] = {
@@ -216,7 +221,6 @@ class Service:
         couriers: one thread per sink, by sink name; not started.
         documents: the queue between intake and path.
         health: what the heartbeat says.
-        on_ready: called once everything is connected and documents will not be missed.
     """
 
     def __init__(
@@ -227,10 +231,9 @@ class Service:
         health: Health,
         *,
         documents: queue.Queue[Document],
-        on_ready: Callable[[], None],
     ) -> None:
         self._agent, self._source, self._couriers = agent, source, couriers
-        self._health, self._documents, self._on_ready = health, documents, on_ready
+        self._health, self._documents = health, documents
         self._intake = Intake(source, documents)
         self._stopping = threading.Event()
 
@@ -244,7 +247,6 @@ class Service:
         for courier in self._couriers.values():
             courier.start()
         self._intake.start()
-        self._on_ready()
         try:
             self._health.state = "running"
             left = self._agent.recover()

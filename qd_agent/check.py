@@ -1,0 +1,132 @@
+"""`qd-agent check`: every mistake in a configuration, and proof that all it names can be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qd_agent.config import Config, load_config
+from qd_agent.core.errors import QdError
+from qd_agent.embedded import find_server, start_redis, start_tiled
+from qd_agent.sinks import RedisConnection, TiledConnection, resolve_redis, resolve_tiled
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried, and what came of it, in a line."""
+
+    name: str
+    passed: bool
+    text: str
+
+
+def check_config(path: Path, read_back: str | None = None) -> list[Finding]:
+    """Read a configuration and open everything that it names.
+
+    Args:
+        path: the configuration.
+        read_back: uid of a run of which one frame is read through Tiled, or None.
+
+    Raises:
+        Mistake: the configuration itself is wrong; one line for each mistake.
+    """
+    config = load_config(path)
+    findings = [
+        _try("geometry", lambda: _geometry(config)),
+        _try("frames", lambda: _roots(config)),
+        _try("source", lambda: _source(config)),
+        _try("model", lambda: _model(config)),
+        _try("redis", lambda: _redis(config)),
+        _try("tiled", lambda: _tiled(config, read_back)),
+    ]
+    return [Finding("config", passed=True, text=f"{path} is valid"), *findings]
+
+
+def _try(name: str, prove: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, passed=True, text=prove())
+    except QdError as error:
+        return Finding(name, passed=False, text=" ".join(str(error).split()))
+
+
+def _geometry(config: Config) -> str:
+    from qd_agent.reduction import open_reducer  # noqa: PLC0415 - pyFAI
+
+    reducer = open_reducer(config.reduction)
+    mask = config.reduction.mask.name if config.reduction.mask is not None else "no mask"
+    return f"{config.reduction.poni.name} (sha256 {reducer.poni_sha256[:12]}), {mask}"
+
+
+def _roots(config: Config) -> str:
+    missing = [str(root) for root in config.frames.allowed_roots if not root.is_dir()]
+    if missing:
+        raise QdError(f"frames.allowed_roots: no such folder: {', '.join(missing)}")
+    if not config.frames.allowed_roots:
+        raise QdError("frames.allowed_roots is empty: no file may be read; name the data folders")
+    return f"files under {', '.join(str(root) for root in config.frames.allowed_roots)}"
+
+
+def _source(config: Config) -> str:
+    from qd_agent.documents import open_source  # noqa: PLC0415 - zmq
+
+    open_source(config.source).close()
+    return (
+        f"{config.source.kind} at {config.source.address} (whether anyone publishes is not known)"
+    )
+
+
+def _model(config: Config) -> str:
+    from qd_agent.inference import open_sizer  # noqa: PLC0415 - torch
+
+    sizer = open_sizer(config.sizer)
+    return f"{sizer.model_name} {sizer.model_version} (sha256 {sizer.model_sha256[:12]})"
+
+
+def _redis(config: Config) -> str:
+    from qd_agent.sinks.checks import check_redis  # noqa: PLC0415 - the Redis client
+
+    with _redis_connection(config) as connection:
+        return check_redis(config.redis, connection)
+
+
+def _tiled(config: Config, read_back: str | None) -> str:
+    from qd_agent.sinks.checks import check_tiled  # noqa: PLC0415 - the Tiled client
+
+    with _tiled_connection(config) as connection:
+        return check_tiled(config.tiled, connection, read_back)
+
+
+@contextmanager
+def _redis_connection(config: Config) -> Generator[RedisConnection]:
+    """Give the configured Redis, the one a running agent has started, or one for the moment."""
+    configured, folder = resolve_redis(config.redis), config.data / "redis"
+    running = find_server(folder)
+    if configured is not None:
+        yield configured
+    elif running is not None:
+        yield RedisConnection(running.url, running.secret)
+    else:
+        server = start_redis(folder)
+        try:
+            yield RedisConnection(server.url, server.secret)
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _tiled_connection(config: Config) -> Generator[TiledConnection]:
+    """Give the configured Tiled, the one a running agent has started, or one for the moment."""
+    configured, folder = resolve_tiled(config.tiled), config.data / "tiled"
+    running = find_server(folder)
+    if configured is not None:
+        yield configured
+    elif running is not None:
+        yield TiledConnection(running.url, running.secret)
+    else:
+        server = start_tiled(folder, config.frames.allowed_roots)
+        try:
+            yield TiledConnection(server.url, server.secret)
+        finally:
+            server.stop()

@@ -1,0 +1,154 @@
+"""The daemon put together: configuration in, rooms opened, service run, everything closed again."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import queue
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from qd_agent import __version__
+from qd_agent.agent import Agent, Stages
+from qd_agent.config import Config
+from qd_agent.core.errors import Fatal
+from qd_agent.core.ports import Document, PredictionSink
+from qd_agent.core.prediction import Provenance
+from qd_agent.documents import open_router, open_source
+from qd_agent.embedded import start_redis, start_tiled
+from qd_agent.frames import open_reader
+from qd_agent.inference import open_sizer
+from qd_agent.ledger import Ledger
+from qd_agent.reduction import open_reducer
+from qd_agent.service import QUEUE_SIZE, Courier, Health, Service
+from qd_agent.sinks import (
+    RedisConnection,
+    RedisSink,
+    TiledConnection,
+    open_sink,
+    resolve_redis,
+    resolve_tiled,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+def run_daemon(config: Config) -> None:
+    """Run the agent until SIGTERM or SIGINT.
+
+    Raises:
+        Fatal: something it needs cannot be opened, or is lost for good while it runs.
+    """
+    set_up_logging(config.log_level)
+    with ExitStack() as stack:
+        stack.enter_context(_alone_in(config.data))
+        redis, tiled = _stores(config, stack)
+        # First of all the rest: documents wait in the socket while the model loads.
+        source = open_source(config.source)
+        sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
+        reader = open_reader(config.frames)
+        stack.callback(reader.close)
+        provenance = Provenance(
+            model_name=sizer.model_name,
+            model_version=sizer.model_version,
+            model_sha256=sizer.model_sha256,
+            config_hash=config.numbers_hash(),
+            poni_sha256=reducer.poni_sha256,
+            mask_sha256=reducer.mask_sha256,
+            package_version=__version__,
+        )
+        model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
+        ledger = Ledger(config.data / "ledger.sqlite", model, ["redis", "tiled"])
+        stack.callback(ledger.close)
+        documents: queue.Queue[Document] = queue.Queue(QUEUE_SIZE)
+        health = Health(config.agent_id, config.source.address, model)
+        couriers: dict[str, Courier] = {}
+
+        def pulse(sink: PredictionSink) -> None:
+            if isinstance(sink, RedisSink):
+                sink.heartbeat(health.fields(ledger, couriers, documents.qsize()))
+
+        couriers["redis"] = Courier(
+            ledger,
+            "redis",
+            partial(open_sink, config.redis, redis, config.agent_id),
+            provenance,
+            pulse=pulse,
+        )
+        couriers["tiled"] = Courier(
+            ledger,
+            "tiled",
+            partial(open_sink, config.tiled, tiled),
+            provenance,
+            pause=config.tiled.batch_seconds,
+            batch=config.tiled.batch_rows,
+        )
+        agent = Agent(
+            open_router(config.router),
+            Stages(reader, reducer, sizer),
+            ledger,
+            provenance=provenance,
+            dark_streams=frozenset(config.router.dark_streams),
+            on_answer=couriers["redis"].wake,
+        )
+        _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
+        Service(agent, source, couriers, health, documents=documents).run()
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error: coloured on a terminal, logfmt elsewhere."""
+    renderer = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Generator[None]:
+    """Hold the data folder; a second agent in it would mix the books."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "agent.lock").open("w")
+    except OSError as error:
+        raise Fatal(f"the data folder {folder} cannot be used: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Fatal(
+                f"another agent works in the data folder {folder}; stop it, or set `data`"
+            ) from error
+        yield
+
+
+def _stores(config: Config, stack: ExitStack) -> tuple[RedisConnection, TiledConnection]:
+    """Give the connections, starting the servers for which no address is configured."""
+    redis, tiled = resolve_redis(config.redis), resolve_tiled(config.tiled)
+    if redis is None:
+        server = start_redis(config.data / "redis")
+        stack.callback(server.stop)
+        redis = RedisConnection(server.url, server.secret)
+        _log.info("started Redis", url=server.url, folder=str(server.folder))
+    if tiled is None:
+        server = start_tiled(config.data / "tiled", config.frames.allowed_roots)
+        stack.callback(server.stop)
+        tiled = TiledConnection(server.url, server.secret)
+        _log.info("started Tiled", uri=server.url, folder=str(server.folder))
+    return redis, tiled

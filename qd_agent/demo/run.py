@@ -1,0 +1,225 @@
+"""The demo itself, from the servers to the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from qd_agent.core.errors import Fatal, Unavailable
+from qd_agent.demo import DemoOptions
+from qd_agent.demo.processes import Child, free_port, start_agent, start_beamline, wait_for_file
+from qd_agent.demo.screen import Screen, open_screen
+from qd_agent.demo.summary import Arrival, Frame, Summary, Truth, read_truth, summarize
+from qd_agent.embedded import RunningServer, start_redis, start_tiled
+from qd_agent.figures import Moment, draw_growth
+from qd_agent.sinks import RedisConnection, TiledConnection
+from qd_agent.sinks.reading import PredictionReader, stored_frames
+
+START_S, DRAIN_S = 120.0, 60.0
+"""Patience for the start (the first import of torch is slow) and for the last frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Everything that runs during the demo."""
+
+    folder: Path
+    redis: RunningServer
+    tiled: RunningServer
+    agent: Child
+    beamline: Child
+
+    def check(self) -> None:
+        self.beamline.check()
+        code = self.agent.process.poll()
+        if code is not None:
+            raise Fatal(f"the agent ended with code {code}: {self.agent.last_line()}")
+
+
+def run(options: DemoOptions) -> bool:
+    """Run the demo; True when the books agree.
+
+    Raises:
+        Fatal: a part could not be started or has failed.
+    """
+    folder = _folder(options)
+    with ExitStack() as stack:
+        screen = stack.enter_context(open_screen(options.frames, headless=options.headless))
+        stack.enter_context(_interrupted_once())
+        stage = _start(options, folder, screen, stack)
+        arrivals = _follow(stage, screen)
+        screen.say("waiting for Tiled")
+        truths = read_truth(folder / "beamline" / "truth.jsonl")
+        in_tiled = _stored_in_tiled(stage, len({t.frame for t in truths}), truths)
+        summary = summarize(
+            truths, arrivals, in_tiled, redis_url=stage.redis.url, tiled_uri=stage.tiled.url
+        )
+        screen.say("done")
+        plot = _plot(folder, truths, arrivals)
+        _write(options, summary)
+        if options.keep:
+            _print(summary, folder, plot)
+            _wait_for_interrupt(stage)
+    if not options.keep:
+        _print(summary, folder, plot)
+    return summary.books_agree
+
+
+def _folder(options: DemoOptions) -> Path:
+    if options.output is None:
+        return Path(tempfile.mkdtemp(prefix="qd-demo-"))
+    folder = options.output.resolve()
+    # Frames, books and plots of an earlier demo stay; each demo has a folder of its own.
+    number = 1 + sum(1 for _ in folder.glob("run-*"))
+    chosen = folder / f"run-{number:03d}"
+    try:
+        chosen.mkdir(parents=True)
+    except OSError as error:
+        raise Fatal(f"the folder {chosen} cannot be made: {error.strerror}") from error
+    return chosen
+
+
+def _start(options: DemoOptions, folder: Path, screen: Screen, stack: ExitStack) -> _Stage:
+    (folder / "beamline").mkdir()
+    screen.say("starting Redis and Tiled")
+    redis = start_redis(folder / "redis")
+    stack.callback(redis.stop)
+    tiled = start_tiled(folder / "tiled", [folder / "beamline"])
+    stack.callback(tiled.stop)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    screen.say("starting beamline and agent")
+    growth = ["growth", "--frames", str(options.frames), "--rate", str(options.rate)]
+    arguments = [*growth, "--seed", str(options.seed)]
+    beamline = start_beamline(folder, arguments, address, tiled)
+    stack.callback(beamline.stop)
+    wait_for_file(folder / "beamline" / "mask.npy", beamline, START_S)
+    agent = start_agent(folder, address, redis, tiled)
+    stack.callback(agent.stop)
+    return _Stage(folder, redis, tiled, agent, beamline)
+
+
+def _follow(stage: _Stage, screen: Screen) -> list[Arrival]:
+    """Show predictions as they come, until the beamline is done and each frame has one."""
+    reader = PredictionReader(RedisConnection(stage.redis.url, stage.redis.secret))
+    truth_file = stage.folder / "beamline" / "truth.jsonl"
+    arrivals: list[Arrival] = []
+    deadline = time.monotonic() + START_S
+    truths: dict[Frame, Truth] = {}
+    announced = False
+    while time.monotonic() < deadline:
+        stage.check()
+        new = [Arrival(p, stored) for p, stored in reader.read_new(block_s=0.3)]
+        truths = {truth.frame: truth for truth in read_truth(truth_file)}
+        if truths and not announced:
+            screen.say("synthesis is running")
+            announced = True
+        for arrival in new:
+            screen.show(arrival, truths)
+        arrivals += new
+        done = stage.beamline.process.poll() is not None
+        if done and truths.keys() <= {arrival.frame for arrival in arrivals}:
+            break
+        if not done or new:
+            deadline = time.monotonic() + (DRAIN_S if truths else START_S)
+    reader.close()
+    return arrivals
+
+
+def _stored_in_tiled(stage: _Stage, expected: int, truths: list[Truth]) -> list[Frame]:
+    """Give the frames whose predictions Tiled holds, once all are there or patience ends."""
+    connection = TiledConnection(stage.tiled.url, stage.tiled.secret)
+    deadline = time.monotonic() + DRAIN_S
+    found: list[Frame] = []
+    while time.monotonic() < deadline:
+        stage.check()
+        with contextlib.suppress(Unavailable):
+            found = [
+                (key.run_uid, key.seq_num)
+                for run_uid in {truth.frame[0] for truth in truths}
+                for key in stored_frames(connection, run_uid)
+            ]
+        if len(found) >= expected:
+            break
+        time.sleep(0.3)
+    return found
+
+
+def _plot(folder: Path, truths: list[Truth], arrivals: list[Arrival]) -> Path:
+    known = {truth.frame: truth for truth in truths}
+    ordered = sorted(arrivals, key=lambda a: a.prediction.frame_time)
+    begin = ordered[0].prediction.frame_time if ordered else 0.0
+    moments = [
+        Moment(
+            (a.prediction.frame_time - begin) / 60.0,
+            a.prediction,
+            known[a.frame].diameter_nm if a.frame in known else None,
+        )
+        for a in ordered
+    ]
+    path = folder / "growth.png"
+    draw_growth(moments, "Simulated in-situ synthesis of PbS nanocrystals", path)
+    return path
+
+
+def _write(options: DemoOptions, summary: Summary) -> None:
+    if options.json_file is not None:
+        try:
+            options.json_file.write_text(summary.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise Fatal(f"{options.json_file} cannot be written: {error.strerror}") from error
+
+
+def _print(summary: Summary, folder: Path, plot: Path) -> None:
+    mae = "-" if summary.mae_nm is None else f"{summary.mae_nm:.3f} nm"
+    coverage = summary.interval_coverage
+    inside = "-" if coverage is None else f"{coverage:.0%} of the 90 % intervals"
+    latency = summary.latency_ms
+    delay = "-" if latency is None else f"{latency.p50:.0f} / {latency.p95:.0f} / {latency.p99:.0f}"
+    verdict = "every frame is accounted for" if summary.books_agree else "BOOKS DO NOT AGREE"
+    lines = (
+        "",
+        f"frames taken          {summary.frames_taken}",
+        f"predictions           {summary.predictions}",
+        f"lost, duplicates      {summary.lost}, {summary.duplicates}   ({verdict})",
+        f"sized, abstained      {summary.sized}, {summary.abstained}",
+        f"solvent given a size  {summary.sized_without_nanocrystals}",
+        f"mean absolute error   {mae}",
+        f"truth inside          {inside}",
+        f"latency p50/p95/p99   {delay} ms, from event to Redis",
+        f"model                 {summary.model}",
+        f"everything is in      {folder}",
+        f"size against time     {plot}",
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@contextmanager
+def _interrupted_once() -> Generator[None]:
+    """Turn SIGTERM into the same orderly end as Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _wait_for_interrupt(stage: _Stage) -> None:
+    data = f"{stage.folder / 'agent.yaml'}"
+    sys.stdout.write(f"\nstill running: qd-agent status {data}   (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
