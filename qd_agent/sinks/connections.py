@@ -21,7 +21,7 @@ class RedisConnection:
 
     Attributes:
         url: redis://, rediss:// or unix://; it may itself hold a password.
-        password: goes before the one in the URL; None when there is none.
+        password: for a URL that holds none itself.
     """
 
     url: str = field(repr=False)
@@ -125,7 +125,7 @@ def safe_key(uid: str) -> str:
         lambda found: "".join(f"={byte:02X}" for byte in _utf8(found.group())),
         uid,
     )
-    if len(text) <= 160:
+    if len(text) <= 140:  # Tiled writes each "=" as three characters in file names
         return text
     return f"{text[:80]}=={hashlib.sha256(_utf8(uid)).hexdigest()}"
 
@@ -150,6 +150,8 @@ def _clean(text: str, url: str, secret: str | None) -> str:
     line = line.replace(url, redact(url))
     if secret:
         line = line.replace(secret, "***")
+        if len(secret) >= 16:  # Tiled's client quotes the first eight characters of a key
+            line = line.replace(secret[:8], "***")
     password = urlsplit(url).password if "@" in url else None
     if password:
         line = line.replace(password, "***")

@@ -35,8 +35,17 @@ def plain(value: object, depth: int = _DEPTH) -> object:
         return plain_text(value)
     if isinstance(value, (int, float, np.number)):
         return _number(value)
-    if depth == 0:
-        return "..."
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"{len(value)} bytes"
+    return _collection(value, depth) if depth > 0 else "..."
+
+
+def plain_text(text: str) -> str:
+    """Give text without what stores choke on: NUL and lone surrogates become U+FFFD."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
+def _collection(value: object, depth: int) -> object:
     if isinstance(value, Mapping):
         items = list(value.items())[:_ITEMS]
         return {plain_text(str(key)): plain(item, depth - 1) for key, item in items}
@@ -44,16 +53,9 @@ def plain(value: object, depth: int = _DEPTH) -> object:
         if value.size > _ITEMS:
             return f"array of shape {value.shape}, {value.dtype}"
         return plain(value.tolist(), depth)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return f"{len(value)} bytes"
     if isinstance(value, (Sequence, set, frozenset)):
         return [plain(item, depth - 1) for item in list(value)[:_ITEMS]]
     return plain_text(str(value))
-
-
-def plain_text(text: str) -> str:
-    """Give text without what stores choke on: NUL and lone surrogates become U+FFFD."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 def _number(value: float | np.number) -> object:

@@ -29,10 +29,10 @@ def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis
     Raises:
         Mistake: the URL is malformed.
     """
-    options = {} if connection.password is None else {"password": connection.password}
     try:
-        client = redis.Redis.from_url(
+        return redis.Redis.from_url(
             connection.url,
+            password=connection.password,
             socket_connect_timeout=3.0,
             socket_timeout=timeout_s,
             # Once: a connection that broke while idle. Everything that we send may be repeated.
@@ -40,8 +40,6 @@ def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis
         )
     except ValueError as exc:
         raise Mistake(f"redis.url {connection.shown}: {connection.clean(str(exc))}") from None
-    client.connection_pool.connection_kwargs.update(options)
-    return client
 
 
 @contextmanager
