@@ -35,11 +35,13 @@ class FormFactors:
 
     def products(self) -> tuple[Float, Float, Float]:
         """|f_Pb|², Re(f_Pb f_S*), |f_S|², each of shape (nq,), electrons²."""
-        lead = self.lead + self.lead_anomalous
-        sulfur = self.sulfur + self.sulfur_anomalous
-        cross: Float = (lead * np.conj(sulfur)).real
-        lead2: Float = lead.real**2 + lead.imag**2
-        return lead2, cross, sulfur.real**2 + sulfur.imag**2
+        lead, sulfur = self.lead_anomalous, self.sulfur_anomalous
+        lead_real, sulfur_real = self.lead + lead.real, self.sulfur + sulfur.real
+        return (
+            lead_real**2 + lead.imag**2,
+            lead_real * sulfur_real + lead.imag * sulfur.imag,
+            sulfur_real**2 + sulfur.imag**2,
+        )
 
 
 def f0(ion: str, q: Float) -> Float:

@@ -1,0 +1,137 @@
+"""When a size is given and when not: the evidence, the limits, and the sentences.
+
+Nothing here knows a file's name or a frame's place in a run; the pattern alone decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.core.prediction import Verdict
+from qd_agent.inference.artifact import Thresholds
+from qd_agent.inference.network import BIN, POINTS
+
+Float = npt.NDArray[np.float64]
+
+# The window that the network was taught: from 2.25 1/Å at the latest to 4.9 at the earliest, with
+# up to three gaps. Between lie the reflections 200 (2.12), 220 (2.99), 311, 222 (3.5, 3.7), 400
+# (4.24) and 420 (4.73), whose widths carry the size.
+LATEST_START, EARLIEST_END = 2.35, 4.8
+DECISIVE = (1.6, 6.0)
+LEAST_DECISIVE = 2.0
+"""Of the decisive range, 1/Å, so much must be covered."""
+
+BROKEN_SHARE = 0.2
+"""More than this share of not finite or clearly negative points is no pattern any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No size, and why."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the verdict is made from.
+
+    Attributes:
+        nothing, foreign: the network's probabilities of these kinds.
+        significance, misfit: of the explaining Debye pattern; see `explanation.Fit`.
+        diameter, sd: nm.
+        fraction: nanocrystals' share of the area.
+    """
+
+    nothing: float
+    foreign: float
+    significance: float
+    misfit: float
+    diameter: float
+    sd: float
+    fraction: float
+
+
+def check_data(intensity: Float, coverage: Float) -> Refusal | None:
+    """Refuse what is no pattern: shapes (5004,); may hold anything."""
+    measured = coverage > 0
+    if not measured.any():
+        return Refusal(
+            Verdict.INSUFFICIENT_Q, "no point of the Q grid is covered; check unit and wavelength"
+        )
+    values = intensity[measured]
+    finite = np.isfinite(values)
+    if finite.mean() < 1.0 - BROKEN_SHARE:
+        return Refusal(
+            Verdict.BAD_FRAME, f"{1 - finite.mean():.0%} of the intensities are not numbers"
+        )
+    values = values[finite]
+    if not values.any():
+        return Refusal(Verdict.BAD_FRAME, "every intensity is zero: dark or empty frame")
+    mean, largest = float(np.mean(values)), float(np.abs(values).max())
+    if not np.isfinite(mean) or mean <= 1e-6 * largest:
+        return Refusal(
+            Verdict.BAD_FRAME, "the pattern has no positive area: dark or over-subtracted frame"
+        )
+    # Zero counts are honest in a faint pattern, negative ones come from subtraction only.
+    if float((values < -0.1 * mean).mean()) > BROKEN_SHARE:
+        return Refusal(
+            Verdict.OUT_OF_DOMAIN,
+            f"{(values < 0).mean():.0%} of the intensities are negative: too much was subtracted",
+        )
+    return None
+
+
+def check_window(coverage: Float) -> Refusal | None:
+    """Refuse windows that cannot carry a size; `coverage` of shape (5004,) on the grid."""
+
+    covered = coverage.reshape(POINTS, BIN).mean(axis=1) > 0.5
+    q = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
+    if not covered.any():
+        return Refusal(Verdict.INSUFFICIENT_Q, "hardly any point of the Q grid is covered")
+    start, end = q[covered][0], q[covered][-1]
+    inside = covered & (q > DECISIVE[0]) & (q < DECISIVE[1])
+    length = float(inside.sum()) * BIN * PUBLISHED_GRID.step
+    if start > LATEST_START or end < EARLIEST_END or length < LEAST_DECISIVE:
+        return Refusal(
+            Verdict.INSUFFICIENT_Q,
+            f"Q = {start:.2f} to {end:.2f} 1/Å is covered, {length:.1f} 1/Å of it between "
+            f"{DECISIVE[0]} and {DECISIVE[1]}; a size needs {LATEST_START} to {EARLIEST_END} "
+            f"and {LEAST_DECISIVE} 1/Å of that",
+        )
+    return None
+
+
+def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:
+    """Refuse what no nanocrystal of PbS explains, or what does not determine a size."""
+    e = evidence
+    if e.nothing > limits.nothing or e.significance < limits.significance:
+        return Refusal(
+            Verdict.NO_NANOCRYSTALS,
+            f"no PbS reflections beyond a smooth background (probability of nothing "
+            f"{e.nothing:.2f}, significance of nanocrystals {e.significance:.1f})",
+        )
+    if e.foreign > limits.foreign:
+        return Refusal(
+            Verdict.OUT_OF_DOMAIN,
+            f"the pattern is not that of PbS nanocrystals of 1 to 11 nm (probability of "
+            f"something else {e.foreign:.2f}, misfit {e.misfit:.2f})",
+        )
+    if e.misfit > limits.misfit:
+        return Refusal(
+            Verdict.OUT_OF_DOMAIN,
+            f"no PbS Debye pattern explains it: the structured residual is {e.misfit:.2f} of the "
+            f"nanocrystals' own ripple (limit {limits.misfit:.2f})",
+        )
+    if e.sd > limits.relative_sd * e.diameter:
+        return Refusal(
+            Verdict.NO_NANOCRYSTALS if e.fraction < 0.02 else Verdict.OUT_OF_DOMAIN,
+            f"the pattern does not determine a size: share {e.fraction:.1%}, uncertainty "
+            f"{e.sd / max(e.diameter, 1e-9):.0%} of the diameter; count longer",
+        )
+    return None

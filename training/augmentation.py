@@ -1,0 +1,175 @@
+"""What stands between the physics and a measured pattern; batches in torch, every draw seeded.
+
+All functions take patterns of shape (batch, points) on `q` (1/Å) and a generator, and give the same
+shape. Sizes of the effects come from the reference experiments named beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qd_agent.scattering.reflections import FAMILIES, positions
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Random numbers of shape (n, 1), from one generator."""
+
+    generator: torch.Generator
+    size: int
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """Uniform in [low, high)."""
+        return low + (high - low) * torch.rand(self.size, 1, generator=self.generator)
+
+    def log_uniform(self, low: float, high: float) -> Tensor:
+        """Uniform in the logarithm."""
+        return torch.exp(self.uniform(math.log(low), math.log(high)))
+
+    def normal(self, sd: float) -> Tensor:
+        """Normal of mean 0."""
+        return sd * torch.randn(self.size, 1, generator=self.generator)
+
+    def happens(self, probability: float) -> Tensor:
+        """1 with a probability, else 0."""
+        return (torch.rand(self.size, 1, generator=self.generator) < probability).float()
+
+
+def peak(q: Tensor, centre: Tensor, width: Tensor) -> Tensor:
+    """Bell between a Gaussian and a Lorentzian, height 1."""
+    u = ((q - centre) / width) ** 2
+    return 0.6 * torch.exp(-0.5 * u) + 0.4 / (1.0 + u)
+
+
+def _unit(pattern: Tensor) -> Tensor:
+    return pattern / pattern.mean(dim=1, keepdim=True)
+
+
+def liquid(q: Tensor, d: Draw) -> Tensor:
+    """Liquid-like: halo at 1.1–1.6 1/Å, weaker maxima at 2–3.3 and 5–5.8, self-scattering."""
+    halo = peak(q, d.uniform(1.1, 1.6), d.uniform(0.12, 0.35))
+    halo = halo + d.happens(0.4) * d.uniform(0.05, 0.6) * peak(
+        q, d.uniform(1.6, 2.3), d.uniform(0.2, 0.5)
+    )
+    halo = halo + d.uniform(0.03, 0.3) * peak(q, d.uniform(2.6, 3.3), d.uniform(0.25, 0.7))
+    halo = halo + d.uniform(0.0, 0.12) * peak(q, d.uniform(4.8, 5.9), d.uniform(0.4, 1.0))
+    return _unit(halo + d.log_uniform(0.02, 0.5) * _self_scattering(q, d))
+
+
+def _self_scattering(q: Tensor, d: Draw) -> Tensor:
+    decay = torch.exp(-((q / d.uniform(2.5, 7.0)) ** d.uniform(1.0, 2.0)))
+    return decay + d.uniform(0.05, 1.5) * -torch.expm1(-((q / d.uniform(3.0, 8.0)) ** 2)) + 0.02
+
+
+def capillary(q: Tensor, d: Draw) -> Tensor:
+    """Glass or polyimide: broad first peak at 0.9–1.9 1/Å, further ones near 3 and 5.2."""
+    glass = peak(q, d.uniform(0.9, 1.9), d.uniform(0.2, 0.6))
+    glass = glass + d.uniform(0.05, 0.5) * peak(q, d.uniform(2.6, 3.4), d.uniform(0.4, 0.9))
+    glass = glass + d.uniform(0.05, 0.4) * peak(q, d.uniform(4.8, 5.6), d.uniform(0.4, 0.9))
+    return _unit(glass + d.uniform(0.05, 0.6) * _self_scattering(q, d))
+
+
+def air(q: Tensor, d: Draw) -> Tensor:
+    """Air and small-angle scattering: falls as a power of Q, or exponentially."""
+    power = q ** -d.uniform(0.5, 4.0)
+    fall = torch.exp(-q / d.uniform(0.4, 6.0))
+    choose = d.happens(0.5)
+    return _unit(choose * _unit(power) + (1 - choose) * _unit(fall))
+
+
+def inelastic(q: Tensor, d: Draw) -> Tensor:
+    """Compton scattering (rises and levels off) and fluorescence (flat)."""
+    rise = -torch.expm1(-((q / d.uniform(2.0, 9.0)) ** 2))
+    return _unit(rise + d.log_uniform(0.05, 3.0))
+
+
+def background(q: Tensor, d: Draw) -> Tensor:
+    """A random mixture of the four; mean 1. Often dominated by one of them."""
+    parts = (liquid(q, d), capillary(q, d), air(q, d), inelastic(q, d))
+    strengths = [(-torch.log(d.uniform(1e-6, 1.0))) ** 1.5 for _ in parts]
+    strengths[0] = 2.0 * strengths[0]
+    total = sum(strengths, torch.zeros(d.size, 1))
+    mixed = sum((s * p for s, p in zip(strengths, parts, strict=True)), torch.zeros(1))
+    return mixed / total
+
+
+def smooth_error(q: Tensor, d: Draw, sd: float) -> Tensor:
+    """Slowly varying factor about 1 (absorption, polarization, flat field): six cosines."""
+    x = (q - q.min()) / (q.max() - q.min())
+    exponent = torch.zeros(d.size, q.shape[-1])
+    amplitude = d.log_uniform(sd / 10, sd * 2)
+    for order in range(6):
+        exponent = exponent + d.normal(1.0) / (1 + order) * torch.cos(math.pi * order * x)
+    return torch.exp(amplitude * exponent)
+
+
+def polarization(q: Tensor, d: Draw) -> Tensor:
+    """(1 + cos² 2θ)/2 of a laboratory tube that nobody corrected, for one pattern in six."""
+    sine = (q * d.uniform(0.7, 1.5406) / (4 * math.pi)).clamp(max=0.98)
+    factor = 0.5 * (1.0 + torch.cos(2.0 * torch.asin(sine)) ** 2)
+    present = d.happens(0.17)
+    return present * factor + (1 - present)
+
+
+def texture(q: Tensor, d: Draw, probability: float = 0.2) -> Tensor:
+    """Gain per reflection from preferred orientation, as in dried films on flat holders.
+
+    The logarithm of the gain is normal for each family of directions and runs smoothly between
+    reflections, so that it changes heights and leaves widths nearly alone.
+    """
+    nodes = torch.from_numpy(positions()).float()
+    families = torch.tensor([family for _, family in FAMILIES])
+    strength = d.happens(probability) * d.log_uniform(0.05, 0.7)
+    by_family = torch.randn(d.size, 7, generator=d.generator) * torch.tensor(
+        [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]
+    )
+    heights = strength * by_family[:, families]
+    # Piecewise linear: level below the first node, back to none 1.5 1/Å after the last.
+    stops = torch.cat([torch.tensor([0.0]), nodes, nodes[-1:] + 1.5, torch.tensor([20.0])])
+    values = torch.cat([heights[:, :1], heights, torch.zeros(d.size, 2)], dim=1)
+    right = torch.searchsorted(stops, q).clamp(1, len(stops) - 1)
+    part = ((q - stops[right - 1]) / (stops[right] - stops[right - 1])).clamp(0.0, 1.0)
+    exponent = values[:, right - 1] * (1 - part) + values[:, right] * part
+    smooth = torch.nn.functional.avg_pool1d(
+        torch.nn.functional.pad(exponent[:, None], (7, 7), mode="replicate"), 15, 1
+    )
+    return torch.exp(smooth[:, 0])
+
+
+def window(q: Tensor, d: Draw) -> Tensor:
+    """Coverage 0/1: full range, detector frames, laboratory range; missing low Q; gaps."""
+    kind = d.uniform(0.0, 1.0)
+    start, end = torch.full_like(kind, 0.9), torch.full_like(kind, 16.0)
+    detector, lab = (kind > 0.38) & (kind <= 0.7), kind > 0.7
+    start = torch.where(detector, d.uniform(0.9, 1.5), start)
+    end = torch.where(detector, d.uniform(6.0, 15.5), end)
+    start = torch.where(lab, d.uniform(1.0, 1.5), start)
+    end = torch.where(lab, d.uniform(4.9, 7.4), end)
+    start = torch.where(d.happens(0.12) > 0, d.uniform(1.2, 2.25), start)
+    coverage = ((q >= start) & (q <= end)).float()
+    gaps = d.happens(0.3)
+    for _ in range(3):
+        centre, half = d.uniform(0.9, 15.0), d.log_uniform(0.01, 0.2)
+        gap = ((q - centre).abs() < half).float() * gaps * d.happens(0.6)
+        coverage = coverage * (1.0 - gap)
+    return coverage
+
+
+def counting_noise(pattern: Tensor, q: Tensor, d: Draw, counts: Tensor) -> Tensor:
+    """Poisson noise for `counts` (batch, 1) mean counts per bin of the pattern (mean 1).
+
+    On area detectors the number of pixels in a bin grows with Q, for a third of the patterns.
+    A quarter have noise that is correlated over neighbours, as after pixel splitting.
+    """
+    grows = d.happens(0.35)
+    pixels = grows * _unit(q.expand_as(pattern)) + (1 - grows)
+    expected = (pattern.clamp_min(0.0) * counts * pixels).clamp_max(1e8)
+    noisy = torch.poisson(expected, generator=d.generator) / (counts * pixels)
+    noise = noisy - pattern.clamp_min(0.0)
+    spread = torch.nn.functional.avg_pool1d(noise[:, None], 3, 1, padding=1)[:, 0] * 1.5
+    shared = d.happens(0.25)
+    return pattern.clamp_min(0.0) + shared * spread + (1 - shared) * noise

@@ -1,0 +1,160 @@
+"""The training loop: seeded, resumable, one checkpoint file without pickle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from qd_agent.inference.network import Axis, NetworkConfig, Outputs, SizingNetwork
+from training.dataset import Batch, PatternSource
+
+Report = Callable[[int, float], None]
+"""Called with (step, running loss) now and then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to learn."""
+
+    steps: int = 10000
+    batch: int = 192
+    peak_rate: float = 3e-3
+    warm_up: float = 0.05
+    decay: float = 0.999
+    """Of the running average of weights, which is what is shipped."""
+    checkpoint_every: int = 250
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up, then a cosine to a thousandth of the peak."""
+        warm = max(1.0, self.warm_up * self.steps)
+        if step < warm:
+            return self.peak_rate * (step + 1) / warm
+        part = (step - warm) / max(1.0, self.steps - warm)
+        return self.peak_rate * max(1e-3, 0.5 * (1.0 + math.cos(math.pi * part)))
+
+
+def soft_labels(values: Tensor, axis: Axis) -> Tensor:
+    """Put each value on its two neighbouring bins so that their mean is the value; (n, bins)."""
+    position = ((values - axis.first) / axis.step).clamp(0.0, axis.count - 1.0)
+    low = position.floor().long().clamp(max=axis.count - 2)
+    part = (position - low)[:, None]
+    return functional.one_hot(low, axis.count) * (1 - part) + part * functional.one_hot(
+        low + 1, axis.count
+    )
+
+
+def loss_of(outputs: Outputs, batch: Batch, config: NetworkConfig) -> Tensor:
+    """Weighted cross-entropies; a size counts where there are nanocrystals."""
+    real = (batch.kind == 0).float()
+    known_share = (batch.kind < 2).float()
+
+    def term(logits: Tensor, values: Tensor, axis: Axis, mask: Tensor) -> Tensor:
+        losses = functional.cross_entropy(logits, soft_labels(values, axis), reduction="none")
+        return (losses * mask).sum() / mask.sum().clamp_min(1.0)
+
+    return (
+        term(outputs.diameter, batch.diameter, config.diameter, real)
+        + 0.5 * term(outputs.volume, batch.volume, config.volume, real)
+        + 0.3 * term(outputs.dispersion, batch.dispersion, config.dispersion, real)
+        + 0.3 * term(outputs.root_share, batch.fraction.sqrt(), config.root_share, known_share)
+        + 0.5 * functional.cross_entropy(outputs.kind, batch.kind)
+    )
+
+
+class Training:
+    """A network on its way: weights, their running average, optimizer and random state."""
+
+    def __init__(self, seed: int, schedule: Schedule, config: NetworkConfig | None = None) -> None:
+        torch.manual_seed(seed)
+        self.seed, self.schedule = seed, schedule
+        self.network = SizingNetwork(config)
+        self.average = copy.deepcopy(self.network).eval()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01)
+        self.source = PatternSource(seed)
+        self.step = 0
+
+    def run(self, checkpoint: Path, report: Report) -> SizingNetwork:
+        """Train to the end of the schedule; give the averaged network."""
+        self.network.train()
+        running = 0.0
+        while self.step < self.schedule.steps:
+            loss = self._one_step()
+            running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
+            self.step += 1
+            if self.step % 20 == 0:
+                report(self.step, running)
+            if self.step % self.schedule.checkpoint_every == 0:
+                self.save(checkpoint)
+        return self.average
+
+    def _one_step(self) -> float:
+        batch = self.source.batch(self.schedule.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        outputs = self.network(batch.intensity, batch.coverage)
+        loss = loss_of(outputs, batch, self.network.config)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
+        self.optimizer.step()
+        keep = min(self.schedule.decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            new = self.network.state_dict()
+            for name, value in self.average.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(new[name], 1.0 - keep)
+                else:
+                    value.copy_(new[name])
+        return float(loss.detach())
+
+    def save(self, path: Path) -> None:
+        """Write everything that is needed to go on; replaces the file at once."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+        tensors["random"] = self.source.state
+        tensors = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        about = {"step": self.step, "seed": self.seed, "steps": self.schedule.steps}
+        temporary = path.with_suffix(".tmp")
+        save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from `save`.
+
+        Raises:
+            ValueError: the checkpoint is of another seed or length.
+        """
+        with safe_open(path, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType]  # untyped library
+            about = json.loads(file.metadata()["about"])
+            tensors: dict[str, Tensor] = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
+        if (about["seed"], about["steps"]) != (self.seed, self.schedule.steps):
+            raise ValueError(
+                f"{path} is a checkpoint of seed {about['seed']} and {about['steps']} steps, not "
+                f"of seed {self.seed} and {self.schedule.steps}; give the same or start anew"
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.average.load_state_dict(part("average."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer.").items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.source.restore(tensors["random"])
+        self.step = int(about["step"])
