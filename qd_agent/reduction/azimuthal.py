@@ -9,6 +9,7 @@ frame leaves out get weight zero in those products, so nothing is ever built aga
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,9 @@ class Integrator:
         self.q = (
             low + PUBLISHED_GRID.span * (np.arange(settings.q_points) + 0.5) / settings.q_points
         )
-        table = geometry.integrator.setup_sparse_integrator(
+        # A copy: pyFAI keeps the arrays of the first shape that it meets, and much memory.
+        pixels = copy.deepcopy(geometry.integrator)
+        table = pixels.setup_sparse_integrator(
             shape,
             settings.q_points,
             mask=masked.astype(np.int8),
@@ -80,7 +83,7 @@ class Integrator:
                 f"{PUBLISHED_GRID.q_min} and {PUBLISHED_GRID.values()[-1]:.2f} 1/Å; check the "
                 "PONI's distance and wavelength, and the mask"
             )
-        self._norm = _normalization(geometry, shape, settings)
+        self._norm = _normalization(pixels, shape, settings)
         self._full_norm: Float = self._matrix @ self._norm
 
     def sums(self, signal: Float, variance: Float, invalid: Bool) -> Sums:
@@ -130,11 +133,11 @@ def _by_pixel(table: tuple[npt.NDArray[Any], ...], stored: npt.NDArray[np.intp],
     return matrix.tocsc()
 
 
-def _normalization(geometry: Geometry, shape: Shape, settings: ReductionSettings) -> Float:
+def _normalization(pixels: Any, shape: Shape, settings: ReductionSettings) -> Float:
     """Solid angle × polarization of every stored pixel, flat; 1 where not corrected."""
     norm = np.ones(shape)
     if settings.solid_angle:
-        norm *= geometry.integrator.solidAngleArray(shape)
+        norm *= pixels.solidAngleArray(shape)
     if settings.polarization_factor is not None:
-        norm *= geometry.integrator.polarization(shape, factor=settings.polarization_factor)
+        norm *= pixels.polarization(shape, factor=settings.polarization_factor)
     return np.ascontiguousarray(orient(norm, settings.orientation), dtype=np.float64).ravel()

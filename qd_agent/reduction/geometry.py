@@ -58,7 +58,8 @@ def load_geometry(path: Path, wavelength: float | None = None) -> Geometry:
     stated = integrator.wavelength
     calibrated = None if stated is None else float(stated) * 1e10
     chosen = _choose_wavelength(path, calibrated, wavelength)
-    integrator.wavelength = chosen * 1e-10
+    if calibrated != chosen:
+        integrator.wavelength = chosen * 1e-10
     return Geometry(integrator, sha256, chosen, _stated_shape(integrator), path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ Image = npt.NDArray[np.generic]
 
 _LARGEST_FILE = 2**30
 """No detector image is larger than 1 GiB; a file that is, is something else."""
+
+_DECODING = (ValueError, OSError, KeyError, IndexError, EOFError, TypeError, struct.error)
+"""What numpy, tifffile and fabio raise on files that are not what their name says."""
 
 
 def read_file(path: Path, what: str, largest: int = _LARGEST_FILE) -> tuple[bytes, str]:
@@ -55,7 +59,7 @@ def read_image(path: Path, what: str) -> tuple[Image, str]:
     content, sha256 = read_file(path, what)
     try:
         image = _decode(content, path, suffix)
-    except (ValueError, OSError, KeyError, IndexError, EOFError, TypeError) as error:
+    except _DECODING as error:
         kind = type(error).__name__
         raise Fatal(
             f"reduction: the {what} {path} is not a readable {suffix} image ({kind})"
@@ -80,6 +84,8 @@ def _decode(content: bytes, path: Path, suffix: str) -> Image:
         import fabio  # noqa: PLC0415 - heavy, and needed for this format alone
 
         with fabio.open(str(path)) as opened:
+            if opened.incomplete_data:
+                raise ValueError("truncated")  # fabio fills the rest with zeros
             return np.asarray(opened.data)
     import tifffile  # noqa: PLC0415 - heavy, and needed for this format alone
 

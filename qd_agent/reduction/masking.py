@@ -15,6 +15,8 @@ from qd_agent.reduction.settings import Orientation
 
 Bool = npt.NDArray[np.bool_]
 
+_UNCOUNTABLE = 1e30
+
 
 def load_mask(path: Path | None) -> tuple[Bool | None, str]:
     """Give (mask as stored, True = masked; sha256 of its file), or (None, '') without one.
@@ -55,11 +57,11 @@ def invalid_pixels(image: npt.NDArray[Any]) -> Bool:
 
     Unsigned integers: the largest value, which photon counters (Eiger) write where there is no
     data. Signed integers: negative values (Pilatus writes -1 in gaps, -2 in dead pixels).
-    Floats: NaN and infinities.
+    Floats: NaN, infinities, and what no detector can count (1e30 and beyond).
     """
     kind = image.dtype.kind
     if kind == "u":
         return image == np.iinfo(image.dtype).max
     if kind == "i":
         return image < 0
-    return ~np.isfinite(image)
+    return ~(np.abs(image.astype(np.float64)) < _UNCOUNTABLE)
