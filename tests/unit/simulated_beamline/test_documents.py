@@ -113,7 +113,7 @@ def test_dark_frames_are_dark_and_the_others_are_not(take, growth_scene, stand):
     assert documents.frames("primary")[:, good].mean() > 5.0
 
 
-def test_nothing_of_the_truth_is_in_the_documents(take, growth_scene, tmp_path):
+def test_documents_are_silent_about_what_judges_know(take, growth_scene, tmp_path):
     documents = take(growth_scene(), GROWTH_GAUGES, frames=4)
     told = json.dumps(documents)
     lines = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
