@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -19,8 +20,10 @@ from redis.retry import Retry
 from qd_agent.core.errors import Fatal, Mistake, Unavailable
 from qd_agent.sinks.connections import RedisConnection
 
-_PASSING = ("OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
-"""First words of refusals that end when somebody makes room or a server has come up."""
+_PASSING = re.compile(
+    r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS|TRYAGAIN|CLUSTERDOWN)\b.*"
+)
+"""Refusals that end when somebody makes room or a server has come up; also from inside a script."""
 
 
 def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis:
@@ -58,8 +61,8 @@ def translated(connection: RedisConnection) -> Generator[None]:
         raise Fatal(f"{where} refuses us: {reason}; check redis.url and its password") from None
     except ResponseError as exc:
         reason = connection.clean(str(exc))
-        if reason.startswith(_PASSING):
-            raise Unavailable(f"{where} takes nothing now: {reason}") from None
+        if passing := _PASSING.search(reason):
+            raise Unavailable(f"{where} takes nothing now: {passing.group()}") from None
         raise Fatal(f"{where} refuses: {reason}") from None
     except (RedisError, OSError) as exc:
         raise Unavailable(f"{where} is away: {connection.clean(str(exc))}") from None
