@@ -17,9 +17,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save_file as save_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file as save_tensors
+from safetensors.torch import save as save_tensors
 
 from qd_agent.core.errors import Fatal
 from qd_agent.inference.network import NetworkConfig, SizingNetwork
@@ -110,11 +110,15 @@ def write_artifact(
     """Write a model to `folder`; gives the card with its checksums."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().clone().contiguous() for k, v in network.state_dict().items()}
-    save_tensors(state, folder / WEIGHTS)
     arrays = {name: _compact(getattr(library, name)) for name in _LIBRARY_FIELDS}
     arrays |= dict(zip(("form_q", "form_lead", "form_sulfur"), form, strict=True))
-    save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / LIBRARY)
-    files = {name: _sha256((folder / name).read_bytes()) for name in (WEIGHTS, LIBRARY)}
+    contents = {
+        WEIGHTS: save_tensors(state),
+        LIBRARY: save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    files = {name: _sha256(content) for name, content in contents.items()}
     finished = card.model_copy(update={"files": files})
     (folder / CARD).write_text(finished.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return finished
