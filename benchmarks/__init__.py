@@ -1,0 +1,5 @@
+"""Measured claims. Each module gives `rows() -> list[Row]`; `python -m benchmarks` prints them.
+
+A row compares our work with a peer or a floor timed in the same run, so that the ratio means the
+same on every machine.
+"""
