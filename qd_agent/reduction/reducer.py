@@ -71,6 +71,12 @@ class AzimuthalReducer:
         counts, invalid = self._counts(frame)
         integrator = self._integrator((counts.shape[0], counts.shape[1]))
         flags: list[str] = []
+        dark = self._dark(frame.reference.key.run_uid)
+        if dark is not None:
+            _check_dark(dark, counts)
+            invalid = invalid | dark.missing
+        elif self._settings.dark == "stream":
+            flags.append("dark_missing")
         saturated = self._saturated(frame, integrator, invalid)
         if saturated is not None:
             invalid = invalid | saturated
@@ -79,10 +85,7 @@ class AzimuthalReducer:
         monitor = monitor_of(frame.reference.readings, self._settings.monitor_key)
         if monitor is None and self._settings.monitor_key is not None:
             flags.append("monitor_missing")
-        dark = self._dark(frame.reference.key.run_uid)
-        if dark is None and self._settings.dark == "stream":
-            flags.append("dark_missing")
-        sums = _sums(integrator, counts, invalid, dark)
+        sums = integrator.sums(counts, invalid, dark)
         _check_signal(sums)
         raw = integrator.pattern(sums, 1.0 if monitor is None else monitor)
         return replace(normalize_area(resample(raw)), flags=tuple(flags))
@@ -192,22 +195,21 @@ class AzimuthalReducer:
         if share > self._settings.max_invalid_fraction:
             raise BadFrame(
                 f"{share:.1%} of the unmasked pixels hold no count "
-                f"({_MEANING[frame.image.dtype.kind]}); the frame is broken or unfinished"
+                f"({_MEANING[frame.image.dtype.kind]}, saturated, or without a dark); the frame or "
+                "its dark is broken"
             )
 
 
 _MEANING = {
-    "u": "the largest value of their dtype, or saturated",
-    "i": "negative, or saturated",
-    "f": "NaN or infinite, or saturated",
+    "u": "the largest value of their dtype",
+    "i": "negative",
+    "f": "NaN or infinite",
 }
 
 
-def _sums(integrator: Integrator, counts: Float, invalid: Bool, dark: Dark | None) -> Sums:
-    """Sum counts minus dark over the bins; variance = raw counts + the dark's (Poisson)."""
-    if dark is not None and dark.mean.shape != counts.shape:
+def _check_dark(dark: Dark, counts: Float) -> None:
+    if dark.mean.shape != counts.shape:
         raise BadFrame(f"the frame has shape {counts.shape}, its dark {dark.mean.shape}")
-    return integrator.sums(counts, invalid, dark)
 
 
 def _check_signal(sums: Sums) -> None:

@@ -274,6 +274,12 @@ def test_a_frame_mostly_without_counts_is_refused(
     assert "100.0%" in _refusal(plain, frame(image))
 
 
+def test_a_dark_without_counts_is_refused_as_such(poni: Path, frame: MakeFrame, scattering: Counts):
+    reducer = _open(poni)
+    reducer.add_dark(frame(np.full(SHAPE, 2**32 - 1, dtype=np.uint32)))
+    assert "without a dark" in _refusal(reducer, frame(scattering()))
+
+
 def test_mask_and_poni_of_different_shape_stop_at_once(poni: Path, tmp_path: Path):
     np.save(tmp_path / "mask.npy", np.eye(100))
     with pytest.raises(Fatal, match=r"\(100, 100\).*\(200, 180\)"):
