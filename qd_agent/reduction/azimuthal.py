@@ -101,9 +101,9 @@ class Integrator:
         Args:
             counts: raw counts; set to zero here where a used pixel is left out.
             invalid: True where this frame has no count.
-            dark: of the same shape; pixels that it misses are left out too.
+            dark: of the same shape; pixels that it leaves out are left out too.
         """
-        left_out = invalid & self.used if dark is None else (invalid | dark.missing) & self.used
+        left_out = invalid & self.used if dark is None else (invalid | dark.left_out) & self.used
         gone = np.flatnonzero(left_out)
         flat = counts.reshape(-1)
         flat[gone] = 0.0
@@ -111,13 +111,13 @@ class Integrator:
         variance = self._variance(flat, signal)
         norm = self._full_norm.copy()
         if gone.size:
-            norm -= self._matrix[:, gone] @ self._norm[gone]
+            norm -= _part(self._matrix, self._norm, gone)
         if dark is not None:
             sums = self._dark_sums(dark)
             signal, variance = signal - sums.mean, variance + sums.variance
             if gone.size:
-                signal += self._matrix[:, gone] @ dark.mean.reshape(-1)[gone]
-                variance -= self._squared[:, gone] @ dark.variance.reshape(-1)[gone]
+                signal += _part(self._matrix, dark.mean.reshape(-1), gone)
+                variance -= _part(self._squared, dark.variance.reshape(-1), gone)
         return Sums(signal, variance, norm)
 
     def _variance(self, counts: Float, total: Float) -> Float:
@@ -152,6 +152,15 @@ class Integrator:
 
 _NEGLIGIBLE = 1e-9
 """Share of the best bin's normalization below which a bin saw rounding errors, not pixels."""
+
+
+def _part(matrix: Any, values: Float, gone: npt.NDArray[np.intp]) -> Float:
+    """Sum `values`, shape (pixels,), over the bins for the pixels `gone` alone."""
+    if gone.size < values.size // 20:
+        return matrix[:, gone] @ values[gone]
+    alone = np.zeros_like(values)
+    alone[gone] = values[gone]
+    return matrix @ alone
 
 
 def _by_pixel(table: tuple[npt.NDArray[Any], ...], stored: npt.NDArray[np.intp], bins: int) -> Any:

@@ -50,7 +50,8 @@ class AzimuthalReducer:
         self.wavelength = self._geometry.wavelength
         self._mask, self.mask_sha256 = load_mask(settings.mask)
         self._shape = self._agreed_shape()
-        self._darks = DarkStream()
+        self._without_hot = settings.hot_pixels == "leave_out"
+        self._darks = DarkStream(without_hot=self._without_hot)
         self._fixed_dark = self._load_dark()
         self._integrators: OrderedDict[Shape, Integrator] = OrderedDict()
         if self._shape is not None:
@@ -74,7 +75,7 @@ class AzimuthalReducer:
         dark = self._dark(frame.reference.key.run_uid)
         if dark is not None:
             _check_dark(dark, counts)
-            invalid = invalid | dark.missing
+            invalid = invalid | dark.left_out
         elif self._settings.dark == "stream":
             flags.append("dark_missing")
         saturated = self._saturated(frame, integrator, invalid)
@@ -138,7 +139,7 @@ class AzimuthalReducer:
             )
         invalid = invalid_pixels(image)
         total = np.where(invalid, 0.0, image.astype(np.float64))
-        return dark_of(total, (~invalid).astype(np.uint32))
+        return dark_of(total, (~invalid).astype(np.uint32), without_hot=self._without_hot)
 
     def _counts(self, frame: Frame) -> tuple[Float, Bool]:
         """Give the image as float64, a copy of ours, and where it has no count."""

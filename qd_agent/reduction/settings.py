@@ -48,6 +48,13 @@ class ReductionSettings(BaseModel):
             "path of a dark image (.npy, .tif, .tiff, .edf) of the frames' exposure time"
         ),
     )
+    hot_pixels: Literal["leave_out", "keep"] = Field(
+        default="leave_out",
+        description=(
+            "leave_out: do without the pixels that stand far out of the dark image (by more than "
+            "10 counts and 20 times its usual spread); keep: only subtract their dark"
+        ),
+    )
     monitor_key: str | None = Field(
         default=None,
         min_length=1,
@@ -80,7 +87,7 @@ class ReductionSettings(BaseModel):
         description="share of saturated pixels above which the whole frame is set aside",
     )
     max_invalid_fraction: float = Field(
-        default=0.5,
+        default=0.9,
         ge=0,
         le=1,
         allow_inf_nan=False,

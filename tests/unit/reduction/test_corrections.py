@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.reduction.corrections import RUNS_KEPT, DarkStream, dark_of, monitor_of
+from qd_agent.reduction.corrections import RUNS_KEPT, DarkStream, dark_of, hot_pixels, monitor_of
 
 VALID = np.zeros((2, 3), dtype=bool)
 
@@ -19,13 +19,13 @@ def test_the_dark_is_the_mean_and_its_variance_shrinks_with_the_frames():
     assert dark is not None
     assert (dark.mean == 5.0).all()
     assert (dark.variance == 2.5).all()
-    assert not dark.missing.any()
+    assert not dark.left_out.any()
 
 
 def test_the_variance_is_that_of_counting():
     rng = np.random.default_rng(5)
     counts = rng.poisson(7.0, (4, 200, 200)).astype(float)
-    dark = dark_of(counts.sum(axis=0), np.full((200, 200), 4, dtype=np.uint32))
+    dark = dark_of(counts.sum(axis=0), np.full((200, 200), 4, dtype=np.uint32), without_hot=True)
     assert dark.variance.mean() == pytest.approx(dark.mean.var(), rel=0.05)
 
 
@@ -39,7 +39,24 @@ def test_a_pixel_counts_in_the_dark_frames_that_have_it():
     dark = stream.dark("u")
     assert dark is not None
     assert dark.mean.tolist() == [[0, 6, 6], [6, 8, 6]]
-    assert np.argwhere(dark.missing).tolist() == [[0, 0]]
+    assert np.argwhere(dark.left_out).tolist() == [[0, 0]]
+
+
+def test_hot_pixels_are_left_out_of_the_dark():
+    rng = np.random.default_rng(6)
+    total = rng.poisson(3.0, (100, 100)).astype(float)
+    total[5, 5], total[6, 6] = 1e5, 60.0
+    frames = np.ones((100, 100), dtype=np.uint32)
+    dark = dark_of(total, frames, without_hot=True)
+    assert np.argwhere(dark.left_out).tolist() == [[5, 5], [6, 6]]
+    assert not dark_of(total, frames, without_hot=False).left_out.any()
+
+
+@pytest.mark.parametrize("spread", [0.0, 30.0])
+def test_an_even_or_a_sloping_dark_has_no_hot_pixels(spread: float):
+    ramp = 1000.0 + spread * np.linspace(-1, 1, 10_000).reshape(100, 100)
+    assert not hot_pixels(ramp, np.ones((100, 100), dtype=bool)).any()
+    assert not hot_pixels(ramp, np.zeros((100, 100), dtype=bool)).any()
 
 
 def test_the_hash_names_the_mean_and_changes_with_it():

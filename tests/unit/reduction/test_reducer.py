@@ -153,6 +153,21 @@ def test_sigma_covers_the_dark_as_well(poni: Path, frame: MakeFrame):
     assert 0.8 < np.mean(pull**2) < 1.2
 
 
+def test_a_hot_pixel_in_the_dark_is_left_out_of_the_frame(
+    poni: Path, frame: MakeFrame, scattering: Counts
+):
+    dark, counts = np.zeros(SHAPE, dtype=np.uint32), scattering()
+    dark[100, 50] = 1_000_000
+    hot, gone = counts.copy(), counts.astype(float)
+    hot[100, 50] += 1_003_000
+    gone[100, 50] = np.nan
+    reducer, keeping = _open(poni), _open(poni, hot_pixels="keep")
+    for one in (reducer, keeping):
+        one.add_dark(frame(dark))
+    _same(reducer.reduce(frame(hot)), reducer.reduce(frame(gone)))
+    assert keeping.reduce(frame(hot)).sigma.max() > 5 * reducer.reduce(frame(hot)).sigma.max()
+
+
 def test_dark_none_takes_no_dark(plain: AzimuthalReducer, frame: MakeFrame, scattering: Counts):
     plain.add_dark(frame(scattering()))
     assert plain.dark_hash("u") == ""
@@ -268,7 +283,7 @@ def test_a_frame_mostly_without_counts_is_refused(
     plain: AzimuthalReducer, frame: MakeFrame, scattering: Counts, value: float, dtype: str
 ):
     image = scattering().astype(dtype)
-    image[:, :120] = value
+    image[:, :170] = value
     assert "hold no count" in _refusal(plain, frame(image))
     image[:] = value
     assert "100.0%" in _refusal(plain, frame(image))
