@@ -28,6 +28,10 @@ Float32 = npt.NDArray[np.float32]
 MARGIN_MIN, MARGIN_MAX = 0.83, 15.40
 """Simulated Q range, 1/Å: the grid and what strain, scale and zero errors can pull into it."""
 
+FINE_STEP = 0.0056
+"""Spacing of the simulated range, 1/Å. Linear interpolation on it blurs by 0.002 1/Å, a tenth of
+what pixels do."""
+
 WAVELENGTHS = (
     0.16,
     0.1839,
@@ -98,12 +102,11 @@ class PatternSource:
 
     def __post_init__(self) -> None:
         """Tabulate every cluster, once."""
-        step = PUBLISHED_GRID.step
-        count = round((MARGIN_MAX - MARGIN_MIN) / step)
-        q = MARGIN_MIN + step * np.arange(count, dtype=np.float64)
+        count = round((MARGIN_MAX - MARGIN_MIN) / FINE_STEP)
+        q = MARGIN_MIN + FINE_STEP * np.arange(count, dtype=np.float64)
         library = build_library(self.max_diameter_nm)
         self._diameters = library.diameters
-        self._table = torch.from_numpy(_table(library, q, BIN * step))
+        self._table = torch.from_numpy(_table(library, q, BIN * PUBLISHED_GRID.step))
         self._atoms = torch.from_numpy(np.stack([library.lead, library.sulfur])).float()
         self._fine = torch.from_numpy(q).float()
         grid = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
@@ -221,7 +224,7 @@ class PatternSource:
     def _broaden(self, pattern: Tensor, d: Draw) -> Tensor:
         """Gaussian of sd up to 0.02 1/Å (pixels, beam, sample length), none for a third."""
         sd = d.uniform(0.0, 0.02) * d.happens(0.67)
-        wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=PUBLISHED_GRID.step)
+        wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP)
         transform = torch.fft.rfft(pattern, dim=1) * torch.exp(-0.5 * (sd * wave) ** 2)
         return torch.fft.irfft(transform, n=pattern.shape[1], dim=1)
 
@@ -244,7 +247,7 @@ class PatternSource:
         return mixed * tilt * augmentation.texture(q, d)
 
     def _interpolate(self, pattern: Tensor, at: Tensor) -> Tensor:
-        position = ((at - MARGIN_MIN) / PUBLISHED_GRID.step).clamp(0.0, pattern.shape[1] - 1.001)
+        position = ((at - MARGIN_MIN) / FINE_STEP).clamp(0.0, pattern.shape[1] - 1.001)
         index = position.long()
         part = position - index
         low, high = torch.gather(pattern, 1, index), torch.gather(pattern, 1, index + 1)

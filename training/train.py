@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Schedule:
     """How long and how fast to learn."""
 
     steps: int = 10000
-    batch: int = 192
+    batch: int = 128
     peak_rate: float = 3e-3
     warm_up: float = 0.05
     decay: float = 0.999
@@ -71,6 +72,32 @@ def loss_of(outputs: Outputs, batch: Batch, config: NetworkConfig) -> Tensor:
     )
 
 
+class _Ahead:
+    """Draws batches on a thread of its own, one ahead; `state` is that after the batch in use."""
+
+    def __init__(self, source: PatternSource, size: int) -> None:
+        self._source, self._size = source, size
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patterns")
+        self._next: Future[tuple[Batch, Tensor]] = self._executor.submit(self._draw)
+        self.state = source.state
+
+    def _draw(self) -> tuple[Batch, Tensor]:
+        batch = self._source.batch(self._size)
+        return batch, self._source.state
+
+    def take(self) -> Batch:
+        """Give the next batch."""
+        batch, self.state = self._next.result()
+        self._next = self._executor.submit(self._draw)
+        return batch
+
+    def close(self) -> None:
+        """Let the thread end; leaves the source at the state after the batch in use."""
+        self._next.result()
+        self._executor.shutdown()
+        self._source.restore(self.state)
+
+
 class Training:
     """A network on its way: weights, their running average, optimizer and random state."""
 
@@ -87,18 +114,21 @@ class Training:
         """Train to the end of the schedule; give the averaged network."""
         self.network.train()
         running = 0.0
-        while self.step < self.schedule.steps:
-            loss = self._one_step()
-            running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
-            self.step += 1
-            if self.step % 20 == 0:
-                report(self.step, running)
-            if self.step % self.schedule.checkpoint_every == 0:
-                self.save(checkpoint)
+        ahead = _Ahead(self.source, self.schedule.batch)
+        try:
+            while self.step < self.schedule.steps:
+                loss = self._one_step(ahead.take())
+                running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
+                self.step += 1
+                if self.step % 20 == 0:
+                    report(self.step, running)
+                if self.step % self.schedule.checkpoint_every == 0:
+                    self.save(checkpoint, ahead.state)
+        finally:
+            ahead.close()
         return self.average
 
-    def _one_step(self) -> float:
-        batch = self.source.batch(self.schedule.batch)
+    def _one_step(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step)
         outputs = self.network(batch.intensity, batch.coverage)
@@ -117,13 +147,16 @@ class Training:
                     value.copy_(new[name])
         return float(loss.detach())
 
-    def save(self, path: Path) -> None:
-        """Write everything that is needed to go on; replaces the file at once."""
+    def save(self, path: Path, random: Tensor | None = None) -> None:
+        """Write everything that is needed to go on; replaces the file at once.
+
+        `random` is the state of the source to go on from; its present one when not given.
+        """
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        tensors["random"] = self.source.state
+        tensors["random"] = self.source.state if random is None else random
         tensors = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
         about = {"step": self.step, "seed": self.seed, "steps": self.schedule.steps}
         temporary = path.with_suffix(".tmp")

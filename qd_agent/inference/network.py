@@ -166,8 +166,8 @@ class SizingNetwork(nn.Module):
         """
         valid = (coverage > 0).to(intensity.dtype)
         y = intensity * valid
-        wide = self._smooth(self._smooth(y) / self._smooth(valid).clamp_min(1e-3) * valid)
-        wide = wide / self._smooth(valid).clamp_min(1e-3)
+        wide = self._smooth(self._smooth(y) / self._smooth(valid).clamp_min(0.1) * valid)
+        wide = wide / self._smooth(valid).clamp_min(0.1)
         flat = (y - wide) / (wide.abs() + 0.02) * valid
         ramp = torch.linspace(-1.0, 1.0, y.shape[1], dtype=y.dtype, device=y.device)
         return torch.stack(
@@ -183,8 +183,12 @@ class SizingNetwork(nn.Module):
         )
 
     def _smooth(self, x: Tensor) -> Tensor:
-        width = self.config.flatten_width
-        return functional.avg_pool1d(x[:, None], width, stride=1, padding=width // 2)[:, 0]
+        """Sum over a centred window of `flatten_width` bins, by differences of a running sum."""
+        half = self.config.flatten_width // 2
+        padded = functional.pad(x.double(), (half + 1, half))
+        running = torch.cumsum(padded, dim=1)
+        width = 2 * half + 1
+        return (running[:, width:] - running[:, :-width]).to(x.dtype)
 
     def forward(self, intensity: Tensor, coverage: Tensor) -> Outputs:
         """Give the logits; see the class."""

@@ -1,0 +1,78 @@
+"""Verdicts from evidence."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.core.prediction import Verdict
+from qd_agent.inference.artifact import Thresholds
+from qd_agent.inference.domain import Evidence, check_data, check_window, judge
+
+Q = PUBLISHED_GRID.values()
+GOOD = Evidence(
+    nothing=0.0, foreign=0.0, significance=50.0, misfit=0.1, diameter=4.0, sd=0.1, fraction=0.5
+)
+
+
+def window(low: float, high: float) -> np.ndarray:
+    return ((low <= Q) & (high >= Q)).astype(float)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 15.1), (1.45, 5.2), (2.2, 15.0), (0.99, 4.95)])
+def test_windows_that_were_taught_are_accepted(low: float, high: float):
+    assert check_window(window(low, high)) is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 3.0), (3.0, 15.0), (4.0, 4.2)])
+def test_windows_that_cannot_carry_a_size_are_refused(low: float, high: float):
+    refusal = check_window(window(low, high))
+    assert refusal is not None
+    assert refusal.verdict is Verdict.INSUFFICIENT_Q
+
+
+def test_a_window_with_its_middle_missing_is_refused():
+    coverage = window(0.9, 15.0) - window(1.7, 5.5)
+    refusal = check_window(coverage)
+    assert refusal is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"nothing": 0.95}, Verdict.NO_NANOCRYSTALS),
+        ({"significance": 0.5}, Verdict.NO_NANOCRYSTALS),
+        ({"foreign": 0.95}, Verdict.OUT_OF_DOMAIN),
+        ({"misfit": 2.0}, Verdict.OUT_OF_DOMAIN),
+        ({"sd": 2.0}, Verdict.OUT_OF_DOMAIN),
+        ({"sd": 2.0, "fraction": 0.005}, Verdict.NO_NANOCRYSTALS),
+    ],
+)
+def test_each_kind_of_evidence_refuses(change: dict[str, float], verdict: Verdict):
+    refusal = judge(replace(GOOD, **change), Thresholds())
+    assert refusal is not None
+    assert refusal.verdict is verdict
+    assert refusal.reason
+    assert "\n" not in refusal.reason
+
+
+def test_good_evidence_is_sized():
+    assert judge(GOOD, Thresholds()) is None
+
+
+def test_faint_patterns_with_many_zero_counts_are_not_broken():
+    rng = np.random.default_rng(0)
+    assert check_data(rng.poisson(0.2, Q.size).astype(float), np.ones(Q.size)) is None
+
+
+def test_dark_and_negative_patterns_are_refused():
+    one = np.ones(Q.size)
+    dark = check_data(0 * one, one)
+    assert dark is not None
+    assert dark.verdict is Verdict.BAD_FRAME
+    assert check_data(-one, one) is not None
+    mostly_negative = np.where(np.arange(Q.size) % 2 == 0, -1.0, 1.5)
+    refusal = check_data(mostly_negative, one)
+    assert refusal is not None
+    assert "negative" in refusal.reason

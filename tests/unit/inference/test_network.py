@@ -1,0 +1,62 @@
+"""The network's shape, entry and cost."""
+
+import numpy as np
+import pytest
+import torch
+
+from qd_agent.inference.network import (
+    POINTS,
+    NetworkConfig,
+    SizingNetwork,
+    bin_patterns,
+)
+
+
+def test_binning_averages_covered_points_and_scales_to_mean_one():
+    intensity = np.zeros((1, 5004))
+    coverage = np.zeros((1, 5004))
+    intensity[0, :8] = [1, 2, 3, 99, 4, 4, 4, 4]
+    coverage[0, :8] = [1, 1, 1, 0, 1, 1, 1, 1]
+    binned, covered = bin_patterns(intensity, coverage)
+    assert binned.shape == (1, POINTS)
+    assert covered[0, :3].tolist() == [0.75, 1.0, 0.0]
+    assert binned[0, 0] / binned[0, 1] == pytest.approx(2.0 / 4.0)
+    assert (binned * covered).sum() / covered.sum() == pytest.approx(1.0)
+
+
+def test_what_is_not_covered_does_not_matter():
+    network = SizingNetwork().eval()
+    coverage = torch.ones(1, POINTS)
+    coverage[0, 300:400] = 0.0
+    pattern = torch.rand(1, POINTS) + 0.5
+    other = pattern.clone()
+    other[0, 300:400] = 1e3
+    with torch.no_grad():
+        first, second = network(pattern, coverage), network(other, coverage)
+    torch.testing.assert_close(first.diameter, second.diameter)
+
+
+def test_flattening_removes_a_straight_background():
+    network = SizingNetwork()
+    ramp = torch.linspace(2.0, 0.5, POINTS)[None]
+    flat = network.channels(ramp, torch.ones(1, POINTS))[0, 1]
+    assert flat[150:-150].abs().max() < 1e-3
+
+
+def test_outputs_and_weights_have_the_promised_size():
+    config = NetworkConfig()
+    network = SizingNetwork(config).eval()
+    with torch.no_grad():
+        out = network(torch.ones(2, POINTS), torch.ones(2, POINTS))
+    assert out.diameter.shape == (2, config.diameter.count)
+    assert out.kind.shape == (2, 3)
+    assert 30_000 < sum(p.numel() for p in network.parameters()) < 150_000
+
+
+def test_a_config_survives_the_card():
+    import json
+
+    config = NetworkConfig(features=64)
+    assert NetworkConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    with pytest.raises((TypeError, KeyError, ValueError)):
+        NetworkConfig.from_dict({"diameter": {"first": 1}})
