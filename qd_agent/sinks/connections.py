@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from qd_agent.core.errors import Mistake
 from qd_agent.sinks.settings import RedisSettings, TiledSettings
@@ -99,13 +99,18 @@ def resolve_tiled(settings: TiledSettings) -> TiledConnection | None:
     The key comes from the file, else from `?api_key=` in the URI, else from the environment.
 
     Raises:
-        Mistake: the file that should hold the API key is absent or empty.
+        Mistake: the URI is malformed, or the file that should hold the key is absent or empty.
     """
     if settings.uri is None:
         return None
-    parts = urlsplit(settings.uri)
+    try:
+        parts = urlsplit(settings.uri)
+    except ValueError as exc:
+        raise Mistake(f"tiled.uri {redact(settings.uri)}: {exc}") from None
     query = parse_qsl(parts.query)
-    uri = urlunsplit(parts._replace(query=urlencode([(k, v) for k, v in query if k != "api_key"])))
+    path = parts.path.rstrip("/") or "/api/v1"
+    rest = urlencode([(name, value) for name, value in query if name != "api_key"])
+    uri = urlunsplit(parts._replace(path=path, query=rest))
     if settings.api_key_file is not None:
         key = _first_line("tiled.api_key_file", settings.api_key_file)
     else:
@@ -152,7 +157,7 @@ def _clean(text: str, url: str, secret: str | None) -> str:
         line = line.replace(secret, "***")
         if len(secret) >= 16:  # Tiled's client quotes the first eight characters of a key
             line = line.replace(secret[:8], "***")
-    password = urlsplit(url).password if "@" in url else None
-    if password:
-        line = line.replace(password, "***")
+    password = url.partition("//")[2].rpartition("@")[0].partition(":")[2]
+    for form in filter(None, (password, unquote(password))):
+        line = line.replace(form, "***")
     return _SECRET_QUERY.sub(r"\1***", line)[:500]

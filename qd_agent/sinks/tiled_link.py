@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,9 +14,43 @@ from qd_agent.core.errors import Fatal, Unavailable
 from qd_agent.sinks.connections import TiledConnection
 
 TIMEOUT = httpx.Timeout(20.0, connect=3.0)
-_PASSING = frozenset({408, 409, 423, 425, 429})
-"""Refusals (HTTP status) after which trying again makes sense; so does every 5xx."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Failed(Exception):  # noqa: N818 - the error is inside
+    """One try of one request has failed; Tiled's client does not know this and lets it through."""
+
+    def __init__(self, error: httpx.HTTPError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class OneTry(httpx.BaseTransport):
+    """Hands failures to our caller at once.
+
+    By itself Tiled's client would try for 45 s within one call, and so hold a thread that is told
+    to stop; when to try again is decided by whoever delivers.
+    """
+
+    def __init__(self, inner: httpx.BaseTransport) -> None:
+        self._inner = inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request. Raises Failed."""
+        try:
+            response = self._inner.handle_request(request)
+            if _passes(response.status_code):
+                response.close()
+        except httpx.TransportError as exc:
+            raise Failed(exc) from None
+        if _passes(response.status_code):
+            message = f"{response.status_code} {response.reason_phrase}"
+            raise Failed(httpx.HTTPStatusError(message, request=request, response=response))
+        return response
+
+    def close(self) -> None:
+        """Close the transport inside."""
+        self._inner.close()
 
 
 def connect_tiled(connection: TiledConnection) -> Any:
@@ -26,19 +59,39 @@ def connect_tiled(connection: TiledConnection) -> Any:
     Raises:
         httpx and client errors, for `translated`.
     """
-    # Tiled's client reads this when it is first imported. By itself it would try for 45 s within
-    # one call, and keep a thread that is told to stop waiting; trying again is our caller's part.
-    os.environ.setdefault("TILED_RETRY_ATTEMPTS", "1")
     from tiled.client import from_uri  # noqa: PLC0415 - a second, and only with Tiled in use
 
-    return from_uri(
+    # A proxy for the web has no business between us and our own machine.
+    trust_env = urlsplit(connection.uri).hostname not in _LOOPBACK
+    _knock(connection, trust_env=trust_env)
+    root = from_uri(
         connection.uri,
         api_key=connection.api_key,
         timeout=TIMEOUT,
-        # A proxy for the web has no business between us and our own machine.
-        trust_env=urlsplit(connection.uri).hostname not in _LOOPBACK,
+        trust_env=trust_env,
         show_progress=False,
     )
+    client = root.context.http_client
+    client._transport = OneTry(client._transport)
+    return root
+
+
+def _knock(connection: TiledConnection, *, trust_env: bool) -> None:
+    """Ask once who is there, and whether we may come in."""
+    headers = {"Authorization": f"Apikey {connection.api_key}"} if connection.api_key else {}
+    answer = httpx.get(
+        connection.uri.rstrip("/") + "/metadata/",
+        headers={**headers, "Accept": "application/json"},
+        timeout=TIMEOUT,
+        trust_env=trust_env,
+    )
+    if answer.is_error:
+        message = f"{answer.status_code} {answer.reason_phrase}"
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            message += "; check tiled.uri"
+        raise httpx.HTTPStatusError(message, request=answer.request, response=answer)
+    if not answer.headers.get("content-type", "").startswith("application/json"):
+        raise ValueError("what answers there is no Tiled server; check tiled.uri")
 
 
 @contextmanager
@@ -61,14 +114,17 @@ def translated(connection: TiledConnection) -> Generator[None]:
     """
     where = f"Tiled at {connection.shown}"
     try:
-        yield
+        try:
+            yield
+        except Failed as failed:
+            raise failed.error from None
     except httpx.HTTPStatusError as exc:
         code, reason = exc.response.status_code, connection.clean(str(exc))
         if code in (401, 403):
             raise Fatal(f"{where} refuses us: {reason}; check the API key") from None
         if code == HTTPStatus.NOT_FOUND:
             raise Unavailable(f"{where} does not find what was there: {reason}") from None
-        if code in _PASSING or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if _passes(code) or code == HTTPStatus.CONFLICT:
             raise Unavailable(f"{where} takes nothing now: {reason}") from None
         raise Fatal(f"{where} refuses: {reason}") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as exc:
@@ -80,3 +136,8 @@ def translated(connection: TiledConnection) -> Generator[None]:
         raise Unavailable(f"{where} has lost {connection.clean(str(exc))}") from None
     except (ValueError, RuntimeError) as exc:
         raise Fatal(f"{where} is not usable: {connection.clean(str(exc))}") from None
+
+
+def _passes(code: int) -> bool:
+    """Tell whether a refusal is worth another try: too early, too many, or the server's trouble."""
+    return code in (408, 425, 429) or code >= HTTPStatus.INTERNAL_SERVER_ERROR
