@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -133,19 +135,31 @@ def tiled_connection(uri: str, api_key: str | None, container: str = "raw") -> C
 
     Args:
         uri: of the server.
-        api_key: its key, or None for an open server.
+        api_key: its key, or None for an open server; a key in the URI itself goes before it.
         container: name of the container of runs.
     """
 
     def connect() -> Writer:
+        _knock(uri)
         # Only a scan that writes into Tiled pays for these imports (seconds).
         from bluesky_tiled_plugins import TiledWriter  # noqa: PLC0415 - see above
         from tiled.client import from_uri  # noqa: PLC0415 - see above
         from tiled.structures.core import Spec  # noqa: PLC0415 - see above
 
-        root: Any = from_uri(uri, api_key=api_key)
+        # The client refuses to be told two keys.
+        root: Any = from_uri(uri, api_key=None if "api_key=" in uri else api_key)
         if container not in root:
             root.create_container(container, specs=[Spec("CatalogOfBlueskyRuns", "3.0")])
         return TiledWriter(root[container], batch_size=1)
 
     return connect
+
+
+def _knock(uri: str) -> None:
+    """See whether anybody listens, at once; the Tiled client itself tries for 45 seconds."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http:// or https:// address")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with socket.create_connection((parts.hostname, port), timeout=3.0):
+        pass

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import FailedStatus, RunEngineInterrupted
 from ophyd_async.core import (
     SignalR,
     SignalRW,
@@ -20,7 +20,9 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
+from simulated_beamline.archive import one_line
 from simulated_beamline.detector import AreaDetector, ShutterState
+from simulated_beamline.errors import BeamlineError
 from simulated_beamline.plans import darks_then_frames
 from simulated_beamline.scenes import Scene
 from simulated_beamline.truth import TruthLog
@@ -60,6 +62,9 @@ class Beamline:
         """Run darks and frames; give the uid of the run in a list (empty if none was opened).
 
         An interrupted scan ends with an aborted run, not with an exception.
+
+        Raises:
+            BeamlineError: a device failed (disk full, ...); the run is closed as failed.
         """
         uids: list[str] = []
         token = self.engine.subscribe(lambda _name, doc: uids.append(doc["uid"]), "start")
@@ -77,6 +82,8 @@ class Beamline:
             self.engine(plan)
         except RunEngineInterrupted:
             pass
+        except FailedStatus as error:
+            raise BeamlineError(f"the scan has failed: {_cause(error)}") from error
         finally:
             self.engine.unsubscribe(token)
         return uids
@@ -112,6 +119,15 @@ def assemble(
     for callback in callbacks:
         engine.subscribe(callback)
     return Beamline(engine, detector, devices, shutter, folder)
+
+
+def _cause(error: FailedStatus) -> str:
+    """Say what lies at the bottom of a failed status."""
+    status: Any = error.args[0] if error.args else None
+    deepest: BaseException = (status.exception() if hasattr(status, "exception") else None) or error
+    while (below := deepest.__cause__) is not None:
+        deepest = below
+    return one_line(deepest)
 
 
 def _gauge(name: str) -> tuple[SignalR[Any], Callable[[float], None]]:

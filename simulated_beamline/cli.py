@@ -54,7 +54,8 @@ FOLDER = Path("beamline-output")
 def growth(
     frames: Annotated[int, typer.Option(help="Number of frames.", min=1)] = 60,
     exposure: Annotated[
-        float, typer.Option(help="Counts of a pixel where the pattern has its mean.", min=0.0)
+        float,
+        typer.Option(help="Counts of a pixel where the pattern has its mean.", min=0.0, max=1e8),
     ] = 20.0,
     plateau_diameter: Annotated[float, typer.Option(help="Diameter in the end, nm.")] = 6.0,
     share: Annotated[float, typer.Option(help="Nanocrystals' share in the end, 0 to 1.")] = 0.65,
@@ -98,7 +99,9 @@ def patterns(
     wavelength: Annotated[
         float | None, typer.Option(help="Å, of all files; else manifest or name says it.")
     ] = None,
-    exposure: Annotated[float, typer.Option(help="Mean counts of a pixel.", min=0.0)] = 5000.0,
+    exposure: Annotated[
+        float, typer.Option(help="Mean counts of a pixel.", min=0.0, max=1e8)
+    ] = 5000.0,
     repeat: Repeat = 1,
     rate: Rate = 2.0,
     darks: Darks = 1,
@@ -179,6 +182,8 @@ def _outlets(zmq: str, prefix: str, wait: float, tiled_uri: str | None, drain: f
 def _take(prepare: Callable[[], ScanRequest], outlets: Outlets, account: Path | None) -> None:
     """Prepare and take a scan with a progress bar; a mistake is one line and exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="qd-beamline: %(message)s")
+    # The RunEngine logs a failed plan with its traceback; here the one line below says it.
+    logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     try:
         summary = _with_progress(prepare(), outlets)
         if account is not None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,9 @@ from simulated_beamline.scenes import Scene, Shot
 
 DATASET = "/entry/data/data"
 
+SPARE_BYTES = 16 * 2**20
+"""Room that a disk must have beyond the next frame, for HDF5's own bookkeeping."""
+
 
 class ShutterState(StrictEnum):
     """The photon shutter."""
@@ -52,7 +58,8 @@ class FrameFile:
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype[np.generic]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = path.parent
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._file: Any = h5py.File(path, "w", libver="latest")
         self._data: Any = self._file.create_dataset(
             DATASET,
@@ -68,7 +75,14 @@ class FrameFile:
         self.written = 0
 
     def append(self, image: npt.NDArray[np.generic]) -> None:
-        """Write one more frame and flush it, so that readers see it."""
+        """Write one more frame and flush it, so that readers see it.
+
+        Raises:
+            OSError: the disk has no room for it. This is seen before HDF5 is asked, because a
+                file on which HDF5 has failed can neither be closed nor read.
+        """
+        if shutil.disk_usage(self._folder).free < image.nbytes + SPARE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
         self._data.resize(self.written + 1, axis=0)
         self._data[self.written] = image
         self._data.flush()

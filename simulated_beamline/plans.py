@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Mapping, Sequence
 from threading import Event
 from typing import Any
@@ -15,6 +16,9 @@ from ophyd_async.core import SignalRW
 from simulated_beamline.detector import AreaDetector, ShutterState
 
 Plan = Generator[Msg, Any, Any]
+
+LONGEST_SLEEP_S = 0.2
+"""How soon an interrupt is noticed between two frames."""
 
 
 def darks_then_frames(
@@ -57,24 +61,38 @@ def darks_then_frames(
     def scan() -> Plan:
         if darks:
             yield from bps.abs_set(shutter, ShutterState.CLOSED, wait=True)
-            yield from stream([detector], "dark", darks)
+            yield from _stream([detector], "dark", darks, period, interrupted)
         yield from bps.abs_set(shutter, ShutterState.OPEN, wait=True)
-        yield from stream(devices, "primary", frames)
-
-    def stream(staged: Sequence[Any], name: str, number: int) -> Plan:
-        def frame() -> Plan:
-            if interrupted is not None and interrupted.is_set():
-                raise RequestAbort("interrupted by the operator")
-            yield from bps.checkpoint()
-            yield from bps.trigger_and_read(list(staged), name=name)
-
-        @bpp.stage_decorator(list(staged))
-        def all_frames() -> Plan:
-            yield from bps.repeat(frame, num=number, delay=period)
-
-        yield from all_frames()
+        yield from _stream(devices, "primary", frames, period, interrupted)
 
     def open_again() -> Plan:
         yield from bps.abs_set(shutter, ShutterState.OPEN, wait=True)
 
     return (yield from bpp.finalize_wrapper(scan(), open_again()))
+
+
+def _stream(
+    devices: Sequence[Any], name: str, number: int, period: float, interrupted: Event | None
+) -> Plan:
+    """Stage the devices and take `number` events in the stream `name`, one every `period`."""
+
+    @bpp.stage_decorator(list(devices))
+    def events() -> Plan:
+        due = time.monotonic()
+        for _ in range(number):
+            yield from _wait_until(due, interrupted)
+            # A frame that came late does not make the next ones hurry.
+            due = max(due, time.monotonic() - period) + period
+            yield from bps.checkpoint()
+            yield from bps.trigger_and_read(list(devices), name=name)
+
+    yield from events()
+
+
+def _wait_until(due: float, interrupted: Event | None) -> Plan:
+    while True:
+        if interrupted is not None and interrupted.is_set():
+            raise RequestAbort("interrupted by the operator")
+        if (left := due - time.monotonic()) <= 0.0:
+            return
+        yield from bps.sleep(min(left, LONGEST_SLEEP_S))

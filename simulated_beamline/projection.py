@@ -73,7 +73,7 @@ def count(
     mean = pixels.dark_rate if expected is None else expected * pixels.transmission
     if expected is not None:
         mean = mean + pixels.dark_rate
-    image = rng.poisson(mean).astype(np.uint32)
+    image = np.minimum(rng.poisson(mean), NO_DATA - 1).astype(np.uint32)
     image[pixels.dead] = 0
     image[pixels.gap] = NO_DATA
     if no_data is not None:

@@ -84,7 +84,7 @@ def run(
         callbacks: list[Callback] = [publisher]
         if outlets.tiled_uri is not None:
             connection = tiled_connection(outlets.tiled_uri, outlets.tiled_api_key)
-            archive = TiledArchive(connection, f"Tiled at {outlets.tiled_uri}")
+            archive = TiledArchive(connection, f"Tiled at {_shown(outlets.tiled_uri)}")
             callbacks.append(archive)
         beamline = assemble(request.scene, request.output, request.gauges, [*callbacks, counter])
         if outlets.wait_for_subscriber_s > 0.0:
@@ -114,7 +114,7 @@ def run(
         "tiled": None
         if account is None
         else {
-            "uri": outlets.tiled_uri,
+            "uri": _shown(outlets.tiled_uri or ""),
             "written": account.written,
             "not_written": account.not_written,
         },
@@ -160,6 +160,11 @@ def _interrupts() -> Generator[Event]:
     finally:
         for number in numbers:
             signal.signal(number, before[number])
+
+
+def _shown(uri: str) -> str:
+    """Give the URI without its query, which may hold a key."""
+    return uri.split("?", 1)[0]
 
 
 def _if_there(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """The documents of a scan: valid, ordered as a real detector's, silent about the truth."""
 
 import json
+import shutil
 import threading
 
 import h5py
@@ -13,6 +14,7 @@ from ophyd_async.core import init_devices
 from ophyd_async.sim import SimMotor
 
 from simulated_beamline.beamline import assemble
+from simulated_beamline.errors import BeamlineError
 from simulated_beamline.layout import NO_DATA
 from simulated_beamline.scenes import (
     Exposure,
@@ -62,8 +64,8 @@ def growth_scene(stand):
 def take(tmp_path):
     """Take a scan of a scene and give its documents."""
 
-    def run(scene, gauges, *, frames, darks=2, **more):
-        documents = Collected()
+    def run(scene, gauges, *, frames, darks=2, documents=None, **more):
+        documents = Collected() if documents is None else documents
         beamline = assemble(scene, tmp_path, gauges, [documents])
         beamline.scan(
             frames=frames, darks=darks, period=0.0, metadata={"plan_name": "test"}, **more
@@ -188,12 +190,23 @@ def test_an_interrupted_scan_ends_with_an_aborted_run(take, growth_scene):
 def test_an_error_while_writing_is_the_scans_error(take, growth_scene):
     scene = growth_scene()
 
-    def full_disk(index, *, beam):
-        raise OSError(28, "No space left on device")
+    def broken(index, *, beam):
+        raise OSError(5, "Input/output error")
 
-    scene.shoot = full_disk
-    with pytest.raises(Exception, match="No space left on device"):
+    scene.shoot = broken
+    with pytest.raises(BeamlineError, match=r"the scan has failed: .*Input/output error"):
         take(scene, GROWTH_GAUGES, frames=2, darks=0)
+
+
+def test_a_full_disk_is_seen_before_hdf5_breaks_the_file(take, growth_scene, monkeypatch):
+    free = iter([2**40, 2**40, 1000])
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+    documents = Collected()
+    with pytest.raises(BeamlineError, match="No space left on device"):
+        take(growth_scene(), GROWTH_GAUGES, frames=4, darks=0, documents=documents)
+    assert documents[-1][1]["exit_status"] == "fail"
+    assert documents.frames().shape[0] == 2
 
 
 def test_stock_plans_work_on_the_devices(tmp_path, growth_scene):
