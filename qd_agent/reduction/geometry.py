@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import Fatal
-from qd_agent.reduction.images import read_file
+from qd_agent.reduction.images import quiet_libraries, read_file
 from qd_agent.reduction.settings import Orientation
 
 Shape = tuple[int, int]
@@ -88,9 +88,10 @@ def _load(path: Path) -> Any:
     import pyFAI  # noqa: PLC0415 - heavy: loaded when a reducer is opened
 
     try:
-        integrator: Any = pyFAI.load(str(path))
+        with quiet_libraries():
+            integrator: Any = pyFAI.load(str(path))
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise Fatal(f"reduction: pyFAI cannot read the PONI file {path}: {reason}") from error
     distance = integrator.dist
     if distance is None or not math.isfinite(distance) or distance <= 0:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import logging
 import struct
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +61,8 @@ def read_image(path: Path, what: str) -> tuple[Image, str]:
         raise Fatal(f"reduction: the {what} {path} must be one of {', '.join(IMAGE_SUFFIXES)}")
     content, sha256 = read_file(path, what)
     try:
-        image = _decode(content, path, suffix)
+        with quiet_libraries():
+            image = _decode(content, path, suffix)
     except _DECODING as error:
         kind = type(error).__name__
         raise Fatal(
@@ -70,6 +74,20 @@ def read_image(path: Path, what: str) -> tuple[Image, str]:
             f"shape {image.shape}, dtype {image.dtype}"
         )
     return image, sha256
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Generator[None]:
+    """Keep pyFAI, fabio and tifffile from logging tracebacks; our own one line says it all."""
+    loggers = [logging.getLogger(name) for name in ("pyFAI", "fabio", "tifffile")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def is_real(image: Image) -> bool:

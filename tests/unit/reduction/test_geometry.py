@@ -1,6 +1,7 @@
 """PONI files: read, or refused in one line that says what to do."""
 
 import hashlib
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,13 @@ V1 = (
     "PixelSize1: 0.000172\nPixelSize2: 0.000172\nDistance: 0.2\nPoni1: 0.087\nPoni2: 0.08\n"
     "Rot1: 0\nRot2: 0\nRot3: 0\nSplineFile: None\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Generator[None]:
+    """pyFAI logs tracebacks where we raise one line; the user must not see both."""
+    yield
+    assert caplog.records == []
 
 
 def _refusal(path: Path, wavelength: float | None = None) -> str:
