@@ -18,7 +18,7 @@ from simulated_beamline.wire import decode
 
 pytestmark = pytest.mark.system
 
-BEAMLINE = [sys.executable, "-c", "from simulated_beamline.cli import main; main()"]
+BEAMLINE = [sys.executable, "-m", "simulated_beamline"]
 LIMIT_MS = 90_000
 
 

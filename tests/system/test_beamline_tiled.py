@@ -14,7 +14,7 @@ from tests.helpers.servers import running_tiled, tiled_client
 
 pytestmark = pytest.mark.system
 
-BEAMLINE = [sys.executable, "-c", "from simulated_beamline.cli import main; main()"]
+BEAMLINE = [sys.executable, "-m", "simulated_beamline"]
 GROWTH = ["growth", "--binning", "4", "--darks", "2"]
 
 
