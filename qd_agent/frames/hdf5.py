@@ -1,0 +1,206 @@
+"""Reads frames from HDF5 files, also while a detector still writes them (SWMR)."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import OrderedDict
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the filters
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.errors import BadFrame, Unavailable
+from qd_agent.core.frame import Frame, FrameReference, Hdf5Location
+from qd_agent.frames.checks import check_image, declared_dtype
+from qd_agent.frames.hdf5_links import Search
+from qd_agent.frames.paths import resolve
+from qd_agent.frames.settings import FrameSettings
+
+MAX_OPEN = 8
+"""Datasets kept open; a detector that starts a file per scan would otherwise use them up."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.1
+"""Pause between two tries: doubled from the first up to the longest."""
+STALLED_SHARE = 0.05
+"""Share of the deadline that a file gets which already kept another frame waiting in vain."""
+
+_HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError)
+"""What h5py raises for files that are incomplete, locked, truncated or broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    dataset: h5py.Dataset
+    files: ExitStack
+    live: bool
+    identity: tuple[int, ...]
+
+
+class Hdf5Reader:
+    """Reads rows of datasets; keeps the latest ones open. Used by one thread at a time."""
+
+    def __init__(self, settings: FrameSettings) -> None:
+        self._settings = settings
+        self._open: OrderedDict[tuple[Path, str], _Open] = OrderedDict()
+        self._stalled: OrderedDict[str, tuple[int, int] | None] = OrderedDict()
+
+    def read(self, reference: FrameReference, location: Hdf5Location) -> Frame:
+        """Read one frame; tries again until the deadline while the file may still be growing.
+
+        Raises:
+            BadFrame: not allowed, not what was declared, or not readable by the deadline.
+        """
+        started = time.monotonic()
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                return Frame(reference, self._try(reference, location))
+            except (Unavailable, *_HDF5_FAILURES) as error:
+                # A row that is not there yet needs no new look at the file, at first.
+                if not isinstance(error, Unavailable) or pause >= LONGEST_PAUSE_S:
+                    self._forget(location)
+                waited = time.monotonic() - started
+                if waited + pause > self._patience(location):
+                    self._remember_stall(location)
+                    raise BadFrame(
+                        f"frame {reference.key} is not readable after {waited:.1f} s: "
+                        f"{_reason(error)}"
+                    ) from error
+            time.sleep(pause)
+            pause = min(2.0 * pause, LONGEST_PAUSE_S)
+
+    def close(self) -> None:
+        """Close every open file."""
+        while self._open:
+            _close(self._open.popitem()[1])
+
+    def _try(self, reference: FrameReference, location: Hdf5Location) -> npt.NDArray[np.generic]:
+        path = resolve(location.uri, self._settings)
+        opened = self._dataset(path, location.dataset)
+        return _read_row(opened.dataset, reference, location.row, self._settings.max_pixels)
+
+    def _dataset(self, path: Path, name: str) -> _Open:
+        """Give the open dataset; opens it (again, when another file took its place)."""
+        found = path.stat()
+        opened = self._open.get((path, name))
+        if opened is not None and opened.identity == _identity(found, live=opened.live):
+            self._open.move_to_end((path, name))
+            return opened
+        if opened is not None:
+            _close(self._open.pop((path, name)))
+        with ExitStack() as on_failure:
+            search = Search(self._settings)
+            on_failure.enter_context(search.files)
+            dataset = search.dataset(path, name)
+            _check_filters(dataset, path)
+            files = on_failure.pop_all()
+        opened = _Open(dataset, files, search.live, _identity(found, live=search.live))
+        self._open[path, name] = opened
+        while len(self._open) > MAX_OPEN:
+            _close(self._open.popitem(last=False)[1])
+        return opened
+
+    def _forget(self, location: Hdf5Location) -> None:
+        """Close a dataset, so that the next try sees the file as it is then."""
+        try:
+            path = resolve(location.uri, self._settings)
+        except (BadFrame, Unavailable):
+            return
+        opened = self._open.pop((path, location.dataset), None)
+        if opened is not None:
+            _close(opened)
+
+    def _patience(self, location: Hdf5Location) -> float:
+        if location.uri in self._stalled and self._stalled[location.uri] == self._state(location):
+            return STALLED_SHARE * self._settings.deadline_s
+        return self._settings.deadline_s
+
+    def _remember_stall(self, location: Hdf5Location) -> None:
+        self._stalled[location.uri] = self._state(location)
+        self._stalled.move_to_end(location.uri)
+        while len(self._stalled) > 100 * MAX_OPEN:
+            self._stalled.popitem(last=False)
+
+    def _state(self, location: Hdf5Location) -> tuple[int, int] | None:
+        """Give what changes when a file grows; None while there is none."""
+        try:
+            found = resolve(location.uri, self._settings).stat()
+        except (BadFrame, Unavailable, OSError):
+            return None
+        return found.st_size, found.st_mtime_ns
+
+
+def _identity(found: os.stat_result, *, live: bool) -> tuple[int, ...]:
+    """Give what stays the same while an open file may be read on; live files may grow."""
+    same = (found.st_dev, found.st_ino)
+    return same if live else (*same, found.st_size, found.st_mtime_ns)
+
+
+def _close(opened: _Open) -> None:
+    # Closing flushes nothing for a reader; HDF5 may still complain about a broken file.
+    with suppress(*_HDF5_FAILURES):
+        opened.files.close()
+
+
+def _read_row(
+    dataset: h5py.Dataset, reference: FrameReference, row: int, max_pixels: int
+) -> npt.NDArray[np.generic]:
+    """Read frame `row` of a dataset of shape (rows, H, W) or (rows, n, H, W)."""
+    dataset.refresh()  # Dataset.refresh, because the shape of DatasetID.refresh stays cached
+    shape = dataset.shape
+    if shape is None or len(shape) not in {3, 4}:
+        raise BadFrame(
+            f"dataset {dataset.name!r} has shape {shape}; frames need (rows, height, width)"
+        )
+    dtype = _dtype(dataset)
+    check_image(reference, shape[-2:], dtype.kind, max_pixels)
+    _check_declared(reference, dtype)
+    if dataset.chunks is not None and math.prod(dataset.chunks) > 4 * max_pixels:
+        raise BadFrame(
+            f"dataset {dataset.name!r} has chunks of {dataset.chunks}, far beyond limits"
+        )
+    per_row = shape[1] if len(shape) == 4 else 1
+    rows = shape[0] * per_row
+    if row >= rows:
+        raise Unavailable(f"the dataset holds {rows} frames, this is frame {row} counted from 0")
+    if len(shape) == 4:
+        return np.asarray(dataset[row // per_row, row % per_row])
+    return np.asarray(dataset[row])
+
+
+def _dtype(dataset: h5py.Dataset) -> np.dtype[np.generic]:
+    try:
+        return np.dtype(dataset.dtype)
+    except TypeError as error:  # an HDF5 type that numpy has no name for
+        raise BadFrame(f"dataset {dataset.name!r} holds no numbers: {error}") from error
+
+
+def _check_declared(reference: FrameReference, found: np.dtype[np.generic]) -> None:
+    """Compare kind and size; the byte order is the file's own affair."""
+    declared = declared_dtype(reference)
+    if declared is not None and (declared.kind, declared.itemsize) != (found.kind, found.itemsize):
+        raise BadFrame(
+            f"frame {reference.key}: the file holds {found} values, its descriptor declares "
+            f"{declared}"
+        )
+
+
+def _check_filters(dataset: h5py.Dataset, path: Path) -> None:
+    plist = dataset.id.get_create_plist()
+    for at in range(plist.get_nfilters()):
+        code, _, _, name = plist.get_filter(at)
+        if not h5py.h5z.filter_avail(code):
+            raise BadFrame(
+                f"dataset {dataset.name!r} in {path} is compressed with filter {code} "
+                f"({name.decode(errors='replace')[:40]}), which is not installed"
+            )
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return " ".join(text.split())[:200]
