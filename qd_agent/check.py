@@ -94,8 +94,12 @@ def _redis(config: Config) -> str:
 def _tiled(config: Config, read_back: str | None) -> str:
     from qd_agent.sinks.checks import check_tiled  # noqa: PLC0415 - the Tiled client
 
+    path = None
+    if read_back is not None:
+        path = [*(config.tiled.raw_container or "").split("/"), read_back]
+        path = [part for part in path if part]
     with _tiled_connection(config) as connection:
-        return check_tiled(config.tiled, connection, read_back)
+        return check_tiled(config.tiled, connection, path)
 
 
 @contextmanager

@@ -198,7 +198,3 @@ def demo(
     options = DemoOptions(frames, rate, headless, json_file, keep, output, seed)
     if not run_demo(options):
         raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,10 +25,9 @@ from qd_agent.frames import open_reader
 from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
 from qd_agent.reduction import open_reducer
-from qd_agent.service import QUEUE_SIZE, Courier, Health, Service
+from qd_agent.service import QUEUE_SIZE, Courier, Health, Pulsing, Service
 from qd_agent.sinks import (
     RedisConnection,
-    RedisSink,
     TiledConnection,
     open_sink,
     resolve_redis,
@@ -48,8 +47,6 @@ def run_daemon(config: Config) -> None:
     with ExitStack() as stack:
         stack.enter_context(_alone_in(config.data))
         redis, tiled = _stores(config, stack)
-        # First of all the rest: documents wait in the socket while the model loads.
-        source = open_source(config.source)
         sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
         reader = open_reader(config.frames)
         stack.callback(reader.close)
@@ -70,7 +67,7 @@ def run_daemon(config: Config) -> None:
         couriers: dict[str, Courier] = {}
 
         def pulse(sink: PredictionSink) -> None:
-            if isinstance(sink, RedisSink):
+            if isinstance(sink, Pulsing):
                 sink.heartbeat(health.fields(ledger, couriers, documents.qsize()))
 
         couriers["redis"] = Courier(
@@ -96,6 +93,8 @@ def run_daemon(config: Config) -> None:
             dark_streams=frozenset(config.router.dark_streams),
             on_answer=couriers["redis"].wake,
         )
+        # Last: who has subscribed is ready, and a publisher may count on it.
+        source = open_source(config.source)
         _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
         Service(agent, source, couriers, health, documents=documents).run()
 

@@ -25,9 +25,9 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One frame of a synthesis as the growth figure shows it."""
+    """One frame of a synthesis as the growth figure shows it; `seconds` since the first."""
 
-    minute: float
+    seconds: float
     estimate: Estimate
     true_diameter_nm: float | None
 
@@ -107,18 +107,19 @@ def draw_growth(moments: Sequence[Moment], title: str, path: Path) -> None:
     """
     figure = _new_figure(9, 4.8)
     axes = figure.subplots()
+    unit, length = ("min", 60.0) if max((m.seconds for m in moments), default=0) > 180 else ("s", 1)
     sized = [m for m in moments if m.estimate.interval_nm is not None]
     if sized:
-        minutes = [m.minute for m in sized]
+        times = [m.seconds / length for m in sized]
         low = [m.estimate.interval_nm[0] for m in sized if m.estimate.interval_nm]
         high = [m.estimate.interval_nm[1] for m in sized if m.estimate.interval_nm]
-        axes.fill_between(minutes, low, high, color=BLUE, alpha=0.2, lw=0, label="90 % interval")
+        axes.fill_between(times, low, high, color=BLUE, alpha=0.2, lw=0, label="90 % interval")
         diameters = [m.estimate.diameter_nm or np.nan for m in sized]
-        axes.plot(minutes, diameters, "o", ms=3.5, color=BLUE, label="predicted diameter")
-    true = [(m.minute, m.true_diameter_nm) for m in moments if m.true_diameter_nm]
+        axes.plot(times, diameters, "o", ms=3.5, color=BLUE, label="predicted diameter")
+    true = [(m.seconds / length, m.true_diameter_nm) for m in moments if m.true_diameter_nm]
     if true:
         axes.plot(*zip(*true, strict=True), color=ORANGE, lw=1.5, label="true diameter")
-    silent = [m.minute for m in moments if m.estimate.interval_nm is None]
+    silent = [m.seconds / length for m in moments if m.estimate.interval_nm is None]
     if silent:
         axes.plot(
             silent,
@@ -129,7 +130,7 @@ def draw_growth(moments: Sequence[Moment], title: str, path: Path) -> None:
             transform=axes.get_xaxis_transform(),
             clip_on=False,
         )
-    axes.set(xlabel="time (min)", ylabel="number-average diameter (nm)", title=title)
+    axes.set(xlabel=f"time ({unit})", ylabel="number-average diameter (nm)", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     _save(figure, path)

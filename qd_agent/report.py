@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qd_agent.core.errors import Mistake
 from qd_agent.core.prediction import Estimate, Verdict
+from qd_agent.embedded import find_server
 from qd_agent.figures import draw_patterns, headline
+from qd_agent.sinks import RedisConnection, resolve_redis
 from qd_agent.sizing import FileAnswer, Unit, size_files
 
 
@@ -57,3 +60,68 @@ def _extra(answer: FileAnswer) -> str:
     if estimate.verdict is not Verdict.SIZED or estimate.diameter_volume_nm is None:
         return ""
     return f", volume-weighted {estimate.diameter_volume_nm:.2f} nm"
+
+
+def print_status(config: Path | None, data: Path | None, *, as_json: bool) -> bool:
+    """Print the heartbeat of every agent in Redis; True when one is alive.
+
+    Args:
+        config: the agent's configuration, or None.
+        data: data folder of an agent with embedded servers, when there is no configuration.
+        as_json: print one JSON array instead of text.
+
+    Raises:
+        Mistake: nothing says where Redis is.
+        Unavailable: Redis is away.
+    """
+    from qd_agent.sinks.checks import read_status  # noqa: PLC0415 - the Redis client
+
+    agents = read_status(*_where_redis_is(config, data))
+    if as_json:
+        sys.stdout.write(json.dumps(agents, indent=2) + "\n")
+    elif not agents:
+        sys.stdout.write("no agent is alive (none has reported to this Redis lately)\n")
+    else:
+        sys.stdout.write("\n\n".join(_health(agent) for agent in agents) + "\n")
+    return bool(agents)
+
+
+def _where_redis_is(config: Path | None, data: Path | None) -> tuple[RedisConnection, str]:
+    prefix, folder = "qd", data
+    if config is not None:
+        from qd_agent.config import load_config  # noqa: PLC0415 - only with a configuration
+
+        settings = load_config(config)
+        prefix, folder = settings.redis.prefix, data or settings.data
+        configured = resolve_redis(settings.redis)
+        if configured is not None:
+            return configured, prefix
+    folder = folder or Path("qd-data")
+    running = find_server(folder / "redis")
+    if running is None:
+        raise Mistake(
+            f"no embedded Redis runs in {folder}: is the agent up? "
+            "Give its configuration, or its data folder with --data"
+        )
+    return RedisConnection(running.url, running.secret), prefix
+
+
+def _health(agent: Mapping[str, str]) -> str:
+    now = time.time()
+    last = agent.get("last_frame", "")
+    sinks = [name.removeprefix("sink_") for name in agent if name.startswith("sink_")]
+    lines = [
+        f"{agent.get('agent_id', '?')}: {agent.get('state', '?')} on {agent.get('host', '?')}, "
+        f"pid {agent.get('pid', '?')}, version {agent.get('version', '?')}",
+        f"  source     {agent.get('source', '?')}, "
+        f"{agent.get('queued_documents', '?')} documents waiting",
+        f"  model      {agent.get('model', '?')}",
+        f"  frames     {agent.get('seen', '?')} seen: {agent.get('sized', '?')} sized, "
+        f"{agent.get('abstained', '?')} abstained, {agent.get('set_aside', '?')} set aside, "
+        f"{agent.get('open', '?')} open",
+        f"  last frame {f'{now - float(last):.0f} s ago' if last else 'none yet'}",
+    ]
+    for sink in sinks:
+        backlog = agent.get(f"backlog_{sink}", "?")
+        lines.append(f"  {sink:<10} {agent[f'sink_{sink}']}, {backlog} predictions waiting")
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -35,6 +36,15 @@ QUEUE_SIZE = 10_000
 FLUSH_S = 3.0
 """Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
 PULSE_S = 2.0
+
+
+@runtime_checkable
+class Pulsing(Protocol):
+    """A sink that also shows the agent's health."""
+
+    def heartbeat(self, fields: Mapping[str, str | int | float | None]) -> None:
+        """Report; raises Unavailable while the store is away."""
+        ...
 
 
 class Intake(threading.Thread):

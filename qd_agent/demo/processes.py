@@ -81,7 +81,7 @@ def start_beamline(
     """Start `qd-beamline`; it publishes at `address` once an agent listens."""
     output = folder / "beamline"
     command = [
-        *("-m", "simulated_beamline.cli", *arguments, "--output", str(output)),
+        *("-m", "simulated_beamline", *arguments, "--output", str(output)),
         *("--zmq", address, "--wait-for-subscriber", "120", "--tiled-uri", tiled.url),
     ]
     return _start("beamline", command, folder, {"TILED_API_KEY": tiled.secret})
@@ -92,7 +92,7 @@ def start_agent(folder: Path, address: str, redis: RunningServer, tiled: Running
     config = folder / "agent.yaml"
     config.write_text(CONFIG.format(address=address, redis=redis.url, tiled=tiled.url))
     secrets = {"QD_REDIS_PASSWORD": redis.secret, "TILED_API_KEY": tiled.secret}
-    return _start("agent", ["-m", "qd_agent.cli", "run", str(config)], folder, secrets)
+    return _start("agent", ["-m", "qd_agent", "run", str(config)], folder, secrets)
 
 
 def _start(name: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Child:
@@ -116,7 +116,8 @@ def wait_for_file(path: Path, child: Child, patience_s: float) -> None:
     """
     deadline = time.monotonic() + patience_s
     while not path.exists():
-        child.check()
+        if child.process.poll() is not None:
+            raise Fatal(f"the {child.name} ended before it wrote {path}: {child.last_line()}")
         if time.monotonic() > deadline:
             raise Fatal(f"{child.name} did not write {path} within {patience_s:g} s")
         time.sleep(0.05)

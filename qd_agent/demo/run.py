@@ -53,24 +53,21 @@ def run(options: DemoOptions) -> bool:
     """
     folder = _folder(options)
     with ExitStack() as stack:
-        screen = stack.enter_context(open_screen(options.frames, headless=options.headless))
-        stack.enter_context(_interrupted_once())
-        stage = _start(options, folder, screen, stack)
-        arrivals = _follow(stage, screen)
-        screen.say("waiting for Tiled")
-        truths = read_truth(folder / "beamline" / "truth.jsonl")
-        in_tiled = _stored_in_tiled(stage, len({t.frame for t in truths}), truths)
+        stack.enter_context(_sigterm_as_interrupt())
+        with open_screen(options.frames, headless=options.headless) as screen:
+            stage = _start(options, folder, screen, stack)
+            arrivals = _follow(stage, screen)
+            screen.say("waiting for Tiled")
+            truths = read_truth(folder / "beamline" / "truth.jsonl")
+            in_tiled = _stored_in_tiled(stage, truths)
+            screen.say("done")
         summary = summarize(
             truths, arrivals, in_tiled, redis_url=stage.redis.url, tiled_uri=stage.tiled.url
         )
-        screen.say("done")
-        plot = _plot(folder, truths, arrivals)
         _write(options, summary)
+        _print(summary, folder, _plot(folder, truths, arrivals))
         if options.keep:
-            _print(summary, folder, plot)
             _wait_for_interrupt(stage)
-    if not options.keep:
-        _print(summary, folder, plot)
     return summary.books_agree
 
 
@@ -134,7 +131,7 @@ def _follow(stage: _Stage, screen: Screen) -> list[Arrival]:
     return arrivals
 
 
-def _stored_in_tiled(stage: _Stage, expected: int, truths: list[Truth]) -> list[Frame]:
+def _stored_in_tiled(stage: _Stage, truths: list[Truth]) -> list[Frame]:
     """Give the frames whose predictions Tiled holds, once all are there or patience ends."""
     connection = TiledConnection(stage.tiled.url, stage.tiled.secret)
     deadline = time.monotonic() + DRAIN_S
@@ -147,7 +144,7 @@ def _stored_in_tiled(stage: _Stage, expected: int, truths: list[Truth]) -> list[
                 for run_uid in {truth.frame[0] for truth in truths}
                 for key in stored_frames(connection, run_uid)
             ]
-        if len(found) >= expected:
+        if {truth.frame for truth in truths} <= set(found):
             break
         time.sleep(0.3)
     return found
@@ -159,7 +156,7 @@ def _plot(folder: Path, truths: list[Truth], arrivals: list[Arrival]) -> Path:
     begin = ordered[0].prediction.frame_time if ordered else 0.0
     moments = [
         Moment(
-            (a.prediction.frame_time - begin) / 60.0,
+            a.prediction.frame_time - begin,
             a.prediction,
             known[a.frame].diameter_nm if a.frame in known else None,
         )
@@ -203,7 +200,7 @@ def _print(summary: Summary, folder: Path, plot: Path) -> None:
 
 
 @contextmanager
-def _interrupted_once() -> Generator[None]:
+def _sigterm_as_interrupt() -> Generator[None]:
     """Turn SIGTERM into the same orderly end as Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -222,4 +219,3 @@ def _wait_for_interrupt(stage: _Stage) -> None:
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
-

@@ -1,0 +1,160 @@
+"""Agent and beamline as real processes for system tests, and their stores read with plain clients.
+
+Nothing of the agent is imported to read its results: what a test sees is what any other program
+would see.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import redis
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Rig:
+    """One folder, one ZMQ address, one agent and one beamline at a time."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.beamline_folder = folder / "beamline"
+        self.beamline_folder.mkdir()
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self.processes: list[subprocess.Popen[str]] = []
+
+    # -- processes -------------------------------------------------------------------------
+
+    def config(self, **changes: object) -> Path:
+        """Write the agent's configuration; embedded stores unless `changes` say otherwise."""
+        tree = {
+            "agent_id": "test-agent",
+            "data": "agent",
+            "source": {"address": self.address},
+            "router": {"data_keys": ["detector"]},
+            "frames": {"allowed_roots": ["beamline"], "deadline_s": 5.0},
+            "reduction": {
+                "poni": "beamline/detector.poni",
+                "mask": "beamline/mask.npy",
+                "monitor_key": "monitor",
+            },
+            **changes,
+        }
+        path = self.folder / "agent.yaml"
+        path.write_text(json.dumps(tree))  # JSON is YAML
+        return path
+
+    def start_agent(self, config: Path | None = None, env: Mapping[str, str] | None = None):
+        """Start `qd-agent run`; its log is lines on stderr."""
+        return self._start(["-m", "qd_agent", "run", str(config or self.config())], env)
+
+    def wait_until_ready(self, agent: subprocess.Popen[str]) -> list[str]:
+        """Read the agent's log until it says that it is ready."""
+        return read_until(agent, lambda line: "event=ready" in line)
+
+    def start_beamline(self, *arguments: str, env: Mapping[str, str] | None = None):
+        """Start `qd-beamline`; it waits for the agent's subscription before it scans."""
+        command = ["-m", "simulated_beamline", *arguments]
+        options = ["--output", str(self.beamline_folder), "--zmq", self.address]
+        return self._start([*command, *options, "--wait-for-subscriber", "60"], env)
+
+    def _start(self, command: Sequence[str], env: Mapping[str, str] | None):
+        process = subprocess.Popen(
+            [sys.executable, "-P", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **(env or {})},
+        )
+        self.processes.append(process)
+        return process
+
+    def terminate(self, process: subprocess.Popen[str], patience: float = 20.0) -> str:
+        """Send SIGTERM; give what was still said on stderr. The exit code is in `returncode`."""
+        process.send_signal(signal.SIGTERM)
+        return process.communicate(timeout=patience)[1]
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    # -- stores ----------------------------------------------------------------------------
+
+    def _endpoint(self, server: str) -> dict[str, str]:
+        return json.loads((self.folder / "agent" / server / "connection.json").read_text())
+
+    def redis(self) -> redis.Redis:
+        """Give a plain client of the agent's embedded Redis."""
+        found = self._endpoint("redis")
+        return redis.Redis.from_url(found["url"], password=found["secret"], decode_responses=True)
+
+    def tiled(self):
+        """Give a plain client of the agent's embedded Tiled."""
+        from tiled.client import from_uri  # takes a second
+
+        found = self._endpoint("tiled")
+        return from_uri(found["url"], api_key=found["secret"])
+
+    def truth(self) -> list[dict[str, object]]:
+        """Give the beamline's truth, a record a frame."""
+        lines = (self.beamline_folder / "truth.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def predictions(self, count: int, patience: float = 60.0) -> list[dict[str, object]]:
+        """Read the stream of all predictions until it holds `count`, blocking on Redis itself."""
+        client = self.redis()
+        found: list[dict[str, object]] = []
+        last, deadline = "0-0", time.monotonic() + patience
+        while len(found) < count and time.monotonic() < deadline:
+            for _, entries in _streams(client.xread({"qd:predictions": last}, block=500)):
+                for last, fields in entries:  # noqa: B007 - the last id is where to go on
+                    found.append(json.loads(fields["prediction"]))
+        client.close()
+        return found
+
+    def tiled_rows(self, run_uid: str, count: int, patience: float = 60.0):
+        """Read the table of a run from Tiled until it has `count` rows."""
+        client = self.tiled()
+        deadline = time.monotonic() + patience
+        while True:
+            rows = None
+            if "qd_agent" in client and run_uid in client["qd_agent"]:
+                node = client["qd_agent"][run_uid]
+                rows = node["predictions"].read() if "predictions" in node else None
+            if (rows is not None and len(rows) >= count) or time.monotonic() > deadline:
+                client.context.close()
+                return rows
+            time.sleep(0.2)
+
+
+def _streams(answer: object) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    if isinstance(answer, dict):
+        return [(name, [e for batch in batches for e in batch]) for name, batches in answer.items()]
+    return answer or []  # type: ignore[return-value]
+
+
+def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool]) -> list[str]:
+    """Read stderr line by line until one is wanted; give them all. Fails when it ends before."""
+    lines: list[str] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line.rstrip())
+        if wanted(line):
+            return lines
+    raise AssertionError("ended before it said so:\n" + "\n".join(lines))
