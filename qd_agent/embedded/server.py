@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -103,7 +104,7 @@ def write_private(path: Path, text: str) -> None:
 def find_server(folder: Path) -> Endpoint | None:
     """Give the server that another process of this user runs in `folder`, or None.
 
-    A file left by a server that was killed is possible: connecting decides.
+    A note that a killed server has left does not count: nobody holds the folder's lock then.
     """
     try:
         found: object = json.loads((folder / _CONNECTION).read_text(encoding="utf-8"))
@@ -111,7 +112,19 @@ def find_server(folder: Path) -> Endpoint | None:
         return None
     if not isinstance(found, dict) or not {"url", "secret"} <= found.keys():
         return None
+    if not any(_held(lock) for lock in folder.glob("*.lock")):
+        return None
     return Endpoint(str(found["url"]), str(found["secret"]))
+
+
+def _held(lock: Path) -> bool:
+    """Tell whether a server works in the lock's folder; the lock ends with it, however it ends."""
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def publish_connection(server: RunningServer) -> None:

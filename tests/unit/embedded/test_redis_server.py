@@ -29,9 +29,11 @@ time.sleep(600)
 """
 
 
-def _start_in_another_process(folder: Path) -> tuple[subprocess.Popen[str], int, int]:
+def _start_in_another_process(
+    folder: Path, script: str = _AGENT
+) -> tuple[subprocess.Popen[str], int, int]:
     agent = subprocess.Popen(
-        [sys.executable, "-c", _AGENT, str(folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True
     )
     assert agent.stdout is not None
     server_pid, guard_pid = map(int, agent.stdout.readline().split())
@@ -89,6 +91,30 @@ def test_killing_the_guard_and_the_agent_leaves_no_server_behind(tmp_path: Path)
         os.kill(guard_pid, signal.SIGKILL)
         agent.send_signal(signal.SIGKILL)
     assert all_gone(running)
+
+
+def test_a_forked_sibling_of_a_killed_agent_does_not_keep_the_server_alive(tmp_path: Path) -> None:
+    # As with multiprocessing: the child inherits the agent's end of the pipe to the guard.
+    forking = "import os\nchild = os.fork()\nif child:\n    print(child, flush=True)\n"
+    script = _AGENT.replace("time.sleep(600)", forking + "time.sleep(600)")
+    agent, server_pid, guard_pid = _start_in_another_process(tmp_path, script)
+    running = [psutil.Process(server_pid), psutil.Process(guard_pid)]
+    assert agent.stdout is not None
+    sibling = psutil.Process(int(agent.stdout.readline()))
+    with agent:
+        agent.send_signal(signal.SIGKILL)
+    assert all_gone(running)
+    assert sibling.is_running()
+    sibling.kill()
+
+
+def test_a_note_of_a_server_that_was_killed_is_not_believed(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as running:
+        server_process = psutil.Process(running.pid)
+        os.kill(running.process.pid, signal.SIGKILL)
+        assert all_gone([server_process])
+        assert (tmp_path / "connection.json").exists()
+        assert find_server(tmp_path) is None
 
 
 def test_the_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
