@@ -78,7 +78,8 @@ def foreign(q: Float, rng: np.random.Generator) -> Float:
     if kind < 0.8:
         centres = rng.uniform(0.8, 15.0, rng.integers(1, 30))
         pattern = lines(q, centres, rng.exponential(1.0, centres.size), rng.uniform(0.015, 0.5))
-        return (pattern + rng.uniform(0.0, 0.5)) / (pattern + 1e-3).mean()
+        pattern += rng.uniform(0.0, 0.5)
+        return pattern / pattern.mean()
     if kind < 0.9:
         edges = np.sort(rng.uniform(0.9, 15.0, rng.integers(1, 4)))
         levels = rng.uniform(0.05, 2.0, edges.size + 1)

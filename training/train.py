@@ -101,13 +101,19 @@ class _Ahead:
 class Training:
     """A network on its way: weights, their running average, optimizer and random state."""
 
-    def __init__(self, seed: int, schedule: Schedule, config: NetworkConfig | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        schedule: Schedule,
+        config: NetworkConfig | None = None,
+        source: PatternSource | None = None,
+    ) -> None:
         torch.manual_seed(seed)
         self.seed, self.schedule = seed, schedule
         self.network = SizingNetwork(config)
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01)
-        self.source = PatternSource(seed)
+        self.source = source or PatternSource(seed)
         self.step = 0
 
     def run(self, checkpoint: Path, report: Report) -> SizingNetwork:
