@@ -157,9 +157,17 @@ def beam_stop(geometry: Geometry) -> tuple[npt.NDArray[np.float32], Mask]:
 def write_calibration(folder: Path, poni: str, masked: Mask) -> tuple[Path, Path]:
     """Write `detector.poni` and `mask.npy` (uint8, 1 = masked); give both paths.
 
-    The mask is in the orientation of the stored frames, as one drawn on them would be.
+    The mask is in the orientation of the stored frames, as one drawn on them would be. The PONI
+    appears last and whole, so whoever waits for it finds everything.
     """
     poni_path, mask_path = folder / "detector.poni", folder / "mask.npy"
-    poni_path.write_text(poni, encoding="utf-8")
     np.save(mask_path, masked.astype(np.uint8))
+    write_whole(poni_path, poni.encode())
     return poni_path, mask_path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is never seen half written."""
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

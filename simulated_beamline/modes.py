@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from simulated_beamline.errors import BeamlineError
-from simulated_beamline.layout import Geometry, Pixels, pilatus_1m, pixels_of, write_calibration
+from simulated_beamline.layout import (
+    Geometry,
+    Pixels,
+    pilatus_1m,
+    pixels_of,
+    write_calibration,
+    write_whole,
+)
 from simulated_beamline.projection import Projector
 from simulated_beamline.recorded import read_frames, read_mask, read_patterns
 from simulated_beamline.sample import QAxis, reacting_sample
@@ -122,18 +128,16 @@ def frames(
         BeamlineError: no frames, no single PONI, or a mask of another shape.
     """
     images, names = read_frames(folder)
-    poni = _the_poni(folder, poni)
+    content = _the_poni(folder, poni).read_bytes()
     if common.flip_rows:
         images = [image[::-1] for image in images]
     common.output.mkdir(parents=True, exist_ok=True)
-    target = common.output / "detector.poni"
-    if poni.resolve() != target.resolve():
-        shutil.copyfile(poni, target)
     if mask is not None:
         shape = (images[0].shape[0], images[0].shape[1])
         masked = read_mask(mask, shape)
         masked = masked[::-1] if common.flip_rows else masked
         np.save(common.output / "mask.npy", masked.astype(np.uint8))
+    write_whole(common.output / "detector.poni", content)
     return ScanRequest(
         mode="frames",
         scene=ReplayScene(images, names),

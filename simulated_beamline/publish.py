@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,9 @@ HIGH_WATER_MARK = 100_000
 
 LINGER_MS = 3000
 """How long closing waits for what is still on its way to live subscribers."""
+
+LONGEST_POLL_S = 0.2
+"""How soon an interrupt is noticed while waiting for a subscriber."""
 
 
 class ZmqPublisher:
@@ -59,15 +63,18 @@ class ZmqPublisher:
         self.sent = 0
         self.failed = 0
 
-    def wait_for_subscriber(self, seconds: float) -> None:
+    def wait_for_subscriber(self, seconds: float, interrupted: Event | None = None) -> None:
         """Wait until somebody has subscribed.
 
         Raises:
-            BeamlineError: nobody did in time.
+            BeamlineError: nobody did in time, or `interrupted` was set meanwhile.
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if self._socket.poll(int(left * 1000) + 1) and self._socket.recv()[:1] == b"\x01":
+            if interrupted is not None and interrupted.is_set():
+                raise BeamlineError("interrupted before the scan began")
+            slice_ms = int(min(left, LONGEST_POLL_S) * 1000) + 1
+            if self._socket.poll(slice_ms) and self._socket.recv()[:1] == b"\x01":
                 return
         raise BeamlineError(
             f"nobody subscribed to {self.address} within {seconds:g} s; "

@@ -88,7 +88,7 @@ def run(
             callbacks.append(archive)
         beamline = assemble(request.scene, request.output, request.gauges, [*callbacks, counter])
         if outlets.wait_for_subscriber_s > 0.0:
-            publisher.wait_for_subscriber(outlets.wait_for_subscriber_s)
+            publisher.wait_for_subscriber(outlets.wait_for_subscriber_s, stop)
         began = time.monotonic()
         uids = beamline.scan(
             frames=request.frames,

@@ -1,6 +1,7 @@
 """Publishing over ZMQ: the right layout, and no subscriber can hold up the scan."""
 
 import logging
+import threading
 
 import pytest
 import zmq
@@ -61,6 +62,16 @@ def test_nobody_there_is_said_with_the_address():
         pytest.raises(BeamlineError, match=rf"{publisher.address} within 0.05 s"),
     ):
         publisher.wait_for_subscriber(0.05)
+
+
+def test_an_interrupt_ends_the_waiting():
+    interrupted = threading.Event()
+    interrupted.set()
+    with (
+        ZmqPublisher(ANY_PORT) as publisher,
+        pytest.raises(BeamlineError, match="interrupted before the scan"),
+    ):
+        publisher.wait_for_subscriber(60.0, interrupted)
 
 
 def test_a_document_that_cannot_be_sent_is_counted_and_the_scan_goes_on(caplog):
