@@ -73,8 +73,9 @@ def check_data(intensity: Float, coverage: Float) -> Refusal | None:
     values = values[finite]
     if not values.any():
         return Refusal(Verdict.BAD_FRAME, "every intensity is zero: dark or empty frame")
-    mean, largest = float(np.mean(values)), float(np.abs(values).max())
-    if not np.isfinite(mean) or mean <= 1e-6 * largest:
+    values = values / np.abs(values).max()  # before any sum, which could overflow
+    mean = float(np.mean(values))
+    if mean <= 1e-6:
         return Refusal(
             Verdict.BAD_FRAME, "the pattern has no positive area: dark or over-subtracted frame"
         )
@@ -110,17 +111,17 @@ def check_window(coverage: Float) -> Refusal | None:
 def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:
     """Refuse what no nanocrystal of PbS explains, or what does not determine a size."""
     e = evidence
-    if e.nothing > limits.nothing or e.significance < limits.significance:
-        return Refusal(
-            Verdict.NO_NANOCRYSTALS,
-            f"no PbS reflections beyond a smooth background (probability of nothing "
-            f"{e.nothing:.2f}, significance of nanocrystals {e.significance:.1f})",
-        )
     if e.foreign > limits.foreign:
         return Refusal(
             Verdict.OUT_OF_DOMAIN,
             f"the pattern is not that of PbS nanocrystals of 1 to 11 nm (probability of "
             f"something else {e.foreign:.2f}, misfit {e.misfit:.2f})",
+        )
+    if e.nothing > limits.nothing or e.significance < limits.significance:
+        return Refusal(
+            Verdict.NO_NANOCRYSTALS,
+            f"no PbS reflections beyond a smooth background (probability of nothing "
+            f"{e.nothing:.2f}, significance of nanocrystals {e.significance:.1f})",
         )
     if e.misfit > limits.misfit:
         return Refusal(

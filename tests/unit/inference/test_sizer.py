@@ -64,7 +64,7 @@ def test_the_explanation_lies_on_the_pattern(sizer: NetworkSizer, make: MakePatt
 
 def test_fewer_counts_give_a_wider_interval(sizer: NetworkSizer, make: MakePattern):
     def width(counts: float) -> float:
-        answers = sizer.size([make(4.0, share=0.3, counts=counts, seed=s) for s in range(4)])
+        answers = sizer.size([make(4.0, share=0.1, counts=counts, seed=s) for s in range(4)])
         spans = [a.estimate.interval_nm for a in answers]
         return float(np.mean([high - low for low, high in filter(None, spans)]))
 
