@@ -34,6 +34,10 @@ class Order(TypedDict):
     grace_s: float
 
 
+class InUse(Exception):  # noqa: N818 - the name says what it is
+    """Another server works in the folder."""
+
+
 def main() -> int:
     """Run one server until it ends, stdin ends, the parent goes away, or SIGTERM arrives."""
     parent = os.getppid()
@@ -45,6 +49,9 @@ def main() -> int:
         lock = _lock(order["lock"], order["lock_wait_s"])
         wake = _wake_on_signals()
         server = _start(order, lock)
+    except InUse as exc:
+        _answer({"error": str(exc)})
+        return 1
     except OSError as exc:
         _answer({"error": f"{exc.strerror or exc}: {exc.filename or order['argv'][0]}"})
         return 1
@@ -80,8 +87,8 @@ def _lock(path: str, wait_s: float) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise OSError(
-                    0, "in use by another server; stop it or choose another data folder"
+                raise InUse(
+                    "in use by another server; stop it or choose another data folder"
                 ) from None
             time.sleep(0.05)
         else:
