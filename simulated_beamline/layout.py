@@ -42,8 +42,8 @@ class Geometry:
     wavelength: float = 0.1839
     binning: int = 1
 
-    def poni(self) -> str:
-        """Text of the PONI file, version 2.1."""
+    def poni(self) -> bytes:
+        """Content of the PONI file, version 2.1."""
         detector, config = "Pilatus1M", {"orientation": 3}
         if self.binning != 1:
             detector = "Detector"
@@ -53,7 +53,7 @@ class Geometry:
                 "max_shape": list(self.shape),
                 "orientation": 3,
             }
-        return (
+        text = (
             "# Simulated beamline: flat detector perpendicular to the beam\n"
             "poni_version: 2.1\n"
             f"Detector: {detector}\n"
@@ -64,6 +64,7 @@ class Geometry:
             "Rot1: 0.0\nRot2: 0.0\nRot3: 0.0\n"
             f"Wavelength: {self.wavelength * 1e-10!r}\n"
         )
+        return text.encode()
 
 
 def pilatus_1m(binning: int = 1) -> Geometry:
@@ -154,7 +155,7 @@ def beam_stop(geometry: Geometry) -> tuple[npt.NDArray[np.float32], Mask]:
     return transmission, (radius < 6e-3) | ((np.abs(x) < 2e-3) & (y < 0.0))
 
 
-def write_calibration(folder: Path, poni: str, masked: Mask) -> tuple[Path, Path]:
+def write_calibration(folder: Path, poni: bytes, masked: Mask) -> tuple[Path, Path]:
     """Write `detector.poni` and `mask.npy` (uint8, 1 = masked); give both paths.
 
     The mask is in the orientation of the stored frames, as one drawn on them would be. The PONI
@@ -162,11 +163,11 @@ def write_calibration(folder: Path, poni: str, masked: Mask) -> tuple[Path, Path
     """
     poni_path, mask_path = folder / "detector.poni", folder / "mask.npy"
     np.save(mask_path, masked.astype(np.uint8))
-    write_whole(poni_path, poni.encode())
+    _write_whole(poni_path, poni)
     return poni_path, mask_path
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is never seen half written."""
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_bytes(content)

@@ -14,7 +14,6 @@ from simulated_beamline.layout import (
     pilatus_1m,
     pixels_of,
     write_calibration,
-    write_whole,
 )
 from simulated_beamline.projection import Projector
 from simulated_beamline.recorded import read_frames, read_mask, read_patterns
@@ -121,23 +120,23 @@ def frames(
         common: settings of every mode (binning, seed and darks do not apply).
         folder: of the TIFF or HDF5 files.
         poni: their PONI file; None takes the only .poni in the folder.
-        mask: their mask, or None.
+        mask: their mask; None writes one that masks nothing.
         repeat: how often the whole series is shown.
 
     Raises:
         BeamlineError: no frames, no single PONI, or a mask of another shape.
     """
+    if folder.resolve() == common.output.resolve():
+        raise BeamlineError(f"{folder} is where the frames come from; choose another --output")
     images, names = read_frames(folder)
     content = _the_poni(folder, poni).read_bytes()
     if common.flip_rows:
         images = [image[::-1] for image in images]
     common.output.mkdir(parents=True, exist_ok=True)
-    if mask is not None:
-        shape = (images[0].shape[0], images[0].shape[1])
-        masked = read_mask(mask, shape)
-        masked = masked[::-1] if common.flip_rows else masked
-        np.save(common.output / "mask.npy", masked.astype(np.uint8))
-    write_whole(common.output / "detector.poni", content)
+    shape = (images[0].shape[0], images[0].shape[1])
+    masked = np.zeros(shape, np.bool_) if mask is None else read_mask(mask, shape)
+    masked = masked[::-1] if common.flip_rows else masked
+    write_calibration(common.output, content, masked)
     return ScanRequest(
         mode="frames",
         scene=ReplayScene(images, names),

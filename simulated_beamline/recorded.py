@@ -253,4 +253,12 @@ def _on_axis(path: Path, q: Float, intensity: Float, axis: QAxis) -> NamedPatter
     mean = float(values[inside].mean())
     if not mean > 0.0:
         raise BeamlineError(f"{path} has no positive intensity within the detector's Q range")
-    return NamedPattern(path.name, values / mean, (first, last))
+    return NamedPattern(path.name, values / mean, _blank_ranges(q, axis.step))
+
+
+def _blank_ranges(q: Float, usual: float) -> tuple[tuple[float, float], ...]:
+    """Ranges without data: outside, and where a step is wider than `usual` and five usual ones."""
+    steps = np.diff(q)
+    wide = np.flatnonzero(steps > max(5.0 * float(np.median(steps)), usual))
+    holes = [(float(q[i]), float(q[i + 1])) for i in wide]
+    return ((-np.inf, float(q[0])), *holes, (float(q[-1]), np.inf))

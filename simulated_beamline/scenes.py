@@ -110,12 +110,12 @@ class NamedPattern:
     Attributes:
         name: its file's name.
         intensity: shape (axis.size,), not negative, mean 1 over its own range.
-        q_range: first and last Q that were recorded, 1/Å.
+        blank: ranges of Q without data, 1/Å: before, after, and holes within.
     """
 
     name: str
     intensity: Float
-    q_range: tuple[float, float]
+    blank: tuple[tuple[float, float], ...]
 
 
 class PatternScene:
@@ -143,7 +143,7 @@ class PatternScene:
         pattern = self._patterns[which]
         flux = ring_current(self._exposure.progress(index))
         expected = self._projector.image(pattern.intensity * (self._exposure.counts * flux))
-        image = count(expected, self._pixels, rng, no_data=self._outside(pattern.q_range))
+        image = count(expected, self._pixels, rng, no_data=self._blank(pattern))
         readings = {"monitor": _monitor(flux, rng), "pattern_index": float(which)}
         truth = {
             "file": pattern.name,
@@ -156,8 +156,12 @@ class PatternScene:
         }
         return Shot(_stored(image, self._exposure), readings, truth)
 
-    def _outside(self, q_range: tuple[float, float]) -> Mask:
-        return (self._projector.q < q_range[0]) | (self._projector.q > q_range[1])
+    def _blank(self, pattern: NamedPattern) -> Mask:
+        q = self._projector.q
+        blank: Mask = np.zeros(q.shape, dtype=np.bool_)
+        for low, high in pattern.blank:
+            blank |= (q > low) & (q < high)
+        return blank
 
 
 class ReplayScene:

@@ -7,10 +7,12 @@ import threading
 import h5py
 import numpy as np
 import pytest
+from bluesky import plan_stubs as bps
+from bluesky import preprocessors as bpp
 from bluesky.plans import count, scan
 from event_model import DocumentNames, schema_validators
 from ophyd.sim import SynAxis
-from ophyd_async.core import init_devices
+from ophyd_async.core import TriggerInfo, init_devices
 from ophyd_async.sim import SimMotor
 
 from simulated_beamline.beamline import assemble
@@ -143,8 +145,8 @@ def test_flipped_rows_are_stored_upside_down(take, growth_scene):
 def test_patterns_are_shown_one_after_another(take, stand, tmp_path):
     q = stand.axis.values()
     patterns = [
-        NamedPattern("low.xy", np.ones_like(q), (1.0, 6.0)),
-        NamedPattern("all.xy", np.ones_like(q), (0.3, 16.0)),
+        NamedPattern("low.xy", np.ones_like(q), ((-np.inf, 1.0), (6.0, np.inf))),
+        NamedPattern("all.xy", np.ones_like(q), ()),
     ]
     scene = PatternScene(stand.projector, stand.pixels, patterns, 2, Exposure(1000.0, 4, 1))
     documents = take(scene, ("monitor", "pattern_index"), frames=4, darks=1)
@@ -224,3 +226,24 @@ def test_stock_plans_work_on_the_devices(tmp_path, growth_scene):
     ]  # fmt: skip
     assert [e["data"]["stage"] for e in documents.of("event")[2:5]] == [0.0, 0.5, 1.0]
     assert len(documents.of("stream_resource")) == 3
+
+
+def test_a_fly_scan_tells_of_several_frames_at_once(tmp_path, growth_scene):
+    documents = Collected()
+    beamline = assemble(growth_scene(), tmp_path, GROWTH_GAUGES, [documents])
+    detector = beamline.detector
+
+    @bpp.stage_decorator([detector])
+    @bpp.run_decorator()
+    def fly():
+        yield from bps.prepare(detector, TriggerInfo(number_of_events=5, livetime=0.01), wait=True)
+        yield from bps.declare_stream(detector, name="primary", collect=True)
+        yield from bps.kickoff(detector, wait=True)
+        yield from bps.complete(detector, wait=True)
+        yield from bps.collect(detector, name="primary")
+
+    beamline.engine(fly())
+    (datum,) = documents.of("stream_datum")
+    assert datum["indices"] == {"start": 0, "stop": 5}
+    assert datum["seq_nums"] == {"start": 1, "stop": 6}
+    assert documents.frames().shape[0] == 5

@@ -55,16 +55,26 @@ def test_two_theta_and_q_give_the_same_pattern(tmp_path, curve):
     (a,) = read_patterns(tmp_path / "a", QAxis(), "2th_deg", None)
     (b,) = read_patterns(tmp_path / "b", QAxis(), "q_A^-1", None)
     np.testing.assert_allclose(a.intensity, b.intensity, rtol=1e-6)
-    assert a.q_range == pytest.approx((1.0, 12.0))
+    assert [a.blank[0][1], a.blank[-1][0]] == pytest.approx([1.0, 12.0])
+    assert len(a.blank) == 2
     inside = (QAxis().values() >= 1.0) & (QAxis().values() <= 12.0)
     assert a.intensity[inside].mean() == pytest.approx(1.0)
+
+
+def test_a_hole_in_a_pattern_is_not_filled(tmp_path, curve):
+    q, intensity = curve
+    kept = (q < 5.0) | (q > 5.5)
+    write_pattern(tmp_path / "x.xy", q[kept], intensity[kept])
+    (pattern,) = read_patterns(tmp_path, QAxis(), "q_A^-1", None)
+    assert pattern.blank[1] == pytest.approx((5.0, 5.5), abs=0.01)
 
 
 def test_a_manifest_says_the_wavelength(tmp_path, curve):
     write_pattern(tmp_path / "x.xye", *curve)
     (tmp_path / "manifest.json").write_text(json.dumps({"x.xye": {"wavelength": 1.5406}}))
     (pattern,) = read_patterns(tmp_path, QAxis(), "2th_deg", None)
-    assert pattern.q_range[0] == pytest.approx(4 * np.pi * np.sin(np.radians(0.5)) / 1.5406)
+    first = 4 * np.pi * np.sin(np.radians(0.5)) / 1.5406
+    assert pattern.blank[0] == (-np.inf, pytest.approx(first))
 
 
 def test_a_yaml_manifest_works_too(tmp_path, curve):
