@@ -92,7 +92,7 @@ def growth(
 
 @app.command()
 def patterns(
-    folder: Annotated[Path, typer.Argument(help="Folder of .xy and .xye files.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of .xy and .xye files.")],
     unit: Annotated[
         str, typer.Option(help="First column: 2th_deg, q_A^-1 or q_nm^-1.")
     ] = "2th_deg",
@@ -140,7 +140,7 @@ def patterns(
 
 @app.command()
 def frames(
-    folder: Annotated[Path, typer.Argument(help="Folder of TIFF or HDF5 frames.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of TIFF or HDF5 frames.")],
     poni: Annotated[Path | None, typer.Option(help="PONI; else the only one in DIR.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Mask, non-zero = masked.")] = None,
     repeat: Repeat = 1,

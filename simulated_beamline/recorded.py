@@ -55,6 +55,8 @@ def read_patterns(
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PATTERN_SUFFIXES)
     if not paths:
         raise BeamlineError(f"{folder} holds no .xy or .xye file")
+    if wavelength is not None:
+        _check_wavelength(wavelength, "--wavelength")
     manifest = _manifest(folder)
     patterns: list[NamedPattern] = []
     for path in paths:
@@ -224,14 +226,20 @@ def _wavelength_of(path: Path, manifest: Mapping[str, Any]) -> float:
     if isinstance(entry, dict):
         entry = cast("dict[str, Any]", entry).get("wavelength")
     if isinstance(entry, int | float) and not isinstance(entry, bool):
-        return float(entry)
+        return _check_wavelength(float(entry), f"the manifest's entry for {path.name}")
     named = wavelength_in_name(path.name)
     if named is None:
         raise BeamlineError(
             f"the wavelength of {path.name} is not known; give --wavelength, a manifest.json "
             '({"file": {"wavelength": 1.5406}}) or a name such as x_wl1p5406_y.xy'
         )
-    return named
+    return _check_wavelength(named, f"the name {path.name}")
+
+
+def _check_wavelength(wavelength: float, source: str) -> float:
+    if not 0.01 <= wavelength <= 10.0:
+        raise BeamlineError(f"{source}: a wavelength of {wavelength:g} Å is outside 0.01 to 10")
+    return wavelength
 
 
 def _on_axis(path: Path, q: Float, intensity: Float, axis: QAxis) -> NamedPattern:

@@ -89,6 +89,13 @@ def test_an_unknown_wavelength_is_said_with_the_ways_out(tmp_path, curve):
         read_patterns(tmp_path, QAxis(), "2th_deg", None)
 
 
+@pytest.mark.parametrize("wavelength", [0.0, -1.0, float("nan"), 1e9])
+def test_an_impossible_wavelength_is_refused(tmp_path, curve, wavelength):
+    write_pattern(tmp_path / "x.xy", *curve)
+    with pytest.raises(BeamlineError, match=r"--wavelength: .* is outside 0\.01 to 10"):
+        read_patterns(tmp_path, QAxis(), "2th_deg", wavelength)
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
