@@ -17,9 +17,10 @@ from qd_agent.documents import _msgpack
 
 ARRAY_CODE = 42
 MAX_DIMENSIONS = 8
+LAST_CODE_POINT = 0x10FFFF
 
 # Real and complex numbers, booleans, and fixed-width text; a document has no use for more.
-_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6})")
+_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|U\d{1,6})")
 _HEADER_BYTES = 256
 
 
@@ -61,7 +62,12 @@ def unpack_array(code: int, payload: bytes) -> object:
         array = np.zeros(dimensions, dtype)
     else:
         array = np.frombuffer(payload, dtype, offset=length).reshape(dimensions)
-    return array.tolist() if dtype.kind in "SU" else array
+    if dtype.kind != "U":
+        return array
+    # numpy fails hard on text beyond Unicode instead of refusing it.
+    if (array.reshape(-1).view(dtype.str[0] + "u4") > LAST_CODE_POINT).any():
+        raise BadFrame("a text array holds characters beyond Unicode")
+    return array.tolist()
 
 
 def _dtype(code: object) -> np.dtype:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from qd_agent.core.frame import FrameReference
 from qd_agent.documents.layout import Descriptor, ImageKey, Resource
@@ -13,29 +12,38 @@ from qd_agent.documents.run import Announced, Run
 
 @dataclass(frozen=True, slots=True)
 class _Lost:
+    """Ranges of sequence numbers of one detector in one stream that nobody announced."""
+
     descriptor: Descriptor
     key: ImageKey
-    seqs: list[int]
+    ranges: list[tuple[int, int]]
+    time: float
+
+    @property
+    def count(self) -> int:
+        """Number of events."""
+        return sum(stop - start for start, stop in self.ranges)
 
 
 def recover(run: Run, expected: Mapping[str, int], now: float) -> Iterator[FrameReference]:
     """Take in the frames that `expected` (events per stream) counts and no document announced.
 
-    Where the relation between sequence numbers and indices is known from the same stream, it is
-    carried on. What is then left over is matched with the indices that nobody has claimed, when
-    there is only one way to do so; otherwise it stays unaccounted for.
+    Within a file, the frames of a stream lie in the order of their sequence numbers. So a gap
+    between two known frames is filled when just as many indices are unclaimed there. What is
+    then left over is matched with what is left of the file, unless several streams (dark and
+    light frames) miss some: no frame is better than a dark one taken for a light one.
     """
     leftovers: list[_Lost] = []
-    for lost in _lost(run, expected):
-        left = yield from _by_relation(run, lost, now)
+    for lost in list(_lost(run, expected, now)):
+        left = yield from _between_known(run, lost)
         if left:
-            leftovers.append(_Lost(lost.descriptor, lost.key, left))
+            leftovers.append(replace(lost, ranges=left))
     for lost in leftovers:
         if sum(other.key.name == lost.key.name for other in leftovers) == 1:
-            yield from _by_elimination(run, lost, now)
+            yield from _in_the_rest(run, lost)
 
 
-def _lost(run: Run, expected: Mapping[str, int]) -> Iterator[_Lost]:
+def _lost(run: Run, expected: Mapping[str, int], now: float) -> Iterator[_Lost]:
     done: set[tuple[str, str]] = set()
     # The latest descriptor of a stream describes its last events, where losses show up late.
     for descriptor in reversed(list(run.descriptors.values())):
@@ -46,50 +54,71 @@ def _lost(run: Run, expected: Mapping[str, int]) -> Iterator[_Lost]:
             seen = run.track(descriptor.stream, key.name).seen
             ranges = seen.missing(1, expected.get(descriptor.stream, 0) + 1)
             if 0 < sum(stop - start for start, stop in ranges) * key.frames <= run.max_waiting:
-                seqs = [seq for start, stop in ranges for seq in range(start, stop)]
-                yield _Lost(descriptor, key, seqs)
+                yield _Lost(descriptor, key, ranges, now)
 
 
-def _by_relation(run: Run, lost: _Lost, now: float) -> Generator[FrameReference, None, list[int]]:
-    """Carry on the nearest known relation; return the sequence numbers that found no index."""
+def _between_known(run: Run, lost: _Lost) -> Generator[FrameReference, None, list[tuple[int, int]]]:
+    """Fill the gaps that leave no choice; return the others."""
     track = run.track(lost.descriptor.stream, lost.key.name)
-    segments = sorted(track.segments, key=_first_seq)
-    if not segments:
-        return lost.seqs
-    left: list[int] = []
-    for seq in lost.seqs:
-        at = max(0, bisect_right(segments, seq, key=_first_seq) - 1)
-        _, offset, resource = segments[at]
-        index = seq - offset
-        if index < 0 or not run.claims(resource).add(index, index + 1):
-            left.append(seq)
+    left: list[tuple[int, int]] = []
+    for start, stop in lost.ranges:
+        below = track.place(start - 1) if start - 1 in track.seen else None
+        above = track.place(stop) if stop in track.seen else None
+        free: list[int] | None = None
+        # The first event of the stream need not be the first of the file, nor has the last one
+        # to be the last: such gaps are open to one side.
+        if below is not None and above is not None and below[1] == above[1]:
+            free = _free(run, below[1], below[0] + 1, above[0], stop - start)
+        if below is None or above is None or free is None:
+            left.append((start, stop))
         else:
-            yield from run.take(
-                Announced(lost.descriptor, lost.key, resource, index=index, seq_num=seq, time=now)
-            )
+            yield from _take(run, lost, above[1], free, range(start, stop))
     return left
 
 
-def _first_seq(segment: tuple[int, int, Resource]) -> int:
-    return segment[0]
+def _in_the_rest(run: Run, lost: _Lost) -> Iterator[FrameReference]:
+    """Match with what nobody claimed and, beyond that, with what follows in the file.
 
-
-def _by_elimination(run: Run, lost: _Lost, now: float) -> Iterator[FrameReference]:
-    """Match with the indices nobody claimed, when they are as many; or go on after the last."""
+    With several files, each gap is taken to follow the frame before it.
+    """
     resources = [r for r in run.resources.values() if r and r.data_key == lost.key.name]
     datasets = {(r.uri, r.dataset): r for r in resources}
-    if len(datasets) != 1:
+    if len(datasets) == 1:
+        (resource,) = datasets.values()
+        end = run.claims(resource).stop
+        unclaimed = sum(stop - start for start, stop in run.claims(resource).missing(0, end))
+        indices = _free(run, resource, 0, end + max(0, lost.count - unclaimed), lost.count)
+        seqs = [seq for start, stop in lost.ranges for seq in range(start, stop)]
+        if indices is not None:
+            yield from _take(run, lost, resource, indices, seqs)
         return
-    (resource,) = datasets.values()
-    claims = run.claims(resource)
-    free = claims.missing(0, claims.stop)
-    if not free and not run.track(lost.descriptor.stream, lost.key.name).segments:
-        free = [(claims.stop, claims.stop + len(lost.seqs))]
-    if sum(stop - start for start, stop in free) != len(lost.seqs):
-        return
-    indices = [index for start, stop in free for index in range(start, stop)]
-    for index, seq in zip(indices, lost.seqs, strict=True):
-        claims.add(index, index + 1)
+    track = run.track(lost.descriptor.stream, lost.key.name)
+    for start, stop in lost.ranges:
+        place = track.place(start)
+        if place is not None:
+            index, resource = place
+            indices = _free(run, resource, index, index + stop - start, stop - start)
+            if indices is not None:
+                yield from _take(run, lost, resource, indices, range(start, stop))
+
+
+def _free(run: Run, resource: Resource, start: int, stop: int, count: int) -> list[int] | None:
+    """Give the unclaimed indices in [start, stop) when they are exactly `count`."""
+    free = run.claims(resource).missing(max(0, start), stop)
+    if sum(last - first for first, last in free) != count:
+        return None
+    return [index for first, last in free for index in range(first, last)]
+
+
+def _take(
+    run: Run,
+    lost: _Lost,
+    resource: Resource,
+    indices: Sequence[int],
+    seqs: Sequence[int],
+) -> Iterator[FrameReference]:
+    for index, seq in zip(indices, seqs, strict=True):
+        run.claims(resource).add(index, index + 1)
         yield from run.take(
-            Announced(lost.descriptor, lost.key, resource, index=index, seq_num=seq, time=now)
+            Announced(lost.descriptor, lost.key, resource, index=index, seq_num=seq, time=lost.time)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -12,6 +12,7 @@ from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location, InlineLocation
 from qd_agent.documents.layout import Descriptor, ImageKey, Resource
 from qd_agent.documents.ranges import Ranges
+from qd_agent.documents.track import Track
 
 MAX_NAMES = 10_000
 """Most descriptors, and most stream_resources, of one run."""
@@ -71,36 +72,6 @@ class Datum:
     time: float
 
 
-@dataclass(slots=True)
-class Track:
-    """A detector in a stream.
-
-    Attributes:
-        seen: sequence numbers whose frames are known.
-        segments: (first seq_num, seq_num − index, dataset) wherever that relation changes.
-        takes: how often a sequence number was taken again.
-    """
-
-    seen: Ranges = field(default_factory=Ranges)
-    segments: list[tuple[int, int, Resource]] = field(
-        default_factory=list[tuple[int, int, Resource]]
-    )
-    takes: dict[int, int] = field(default_factory=dict[int, int])
-
-    def relate(self, seq: int, index: int, resource: Resource) -> None:
-        """Remember that `seq` lies at `index` of a dataset, where that is news.
-
-        Raises:
-            BadFrame: more breaks than a real run has.
-        """
-        relation = (seq - index, resource)
-        if self.segments and self.segments[-1][1:] == relation:
-            return
-        if len(self.segments) >= MAX_NAMES:
-            raise BadFrame(f"the run has more than {MAX_NAMES} breaks in its indices")
-        self.segments.append((seq, *relation))
-
-
 class Run:
     """State of one open run; gone when the run stops."""
 
@@ -112,6 +83,7 @@ class Run:
         self.has_metadata = False
         self.waiting_frames = 0
         self._claims: dict[tuple[str, str], Ranges] = {}
+        self._users: dict[tuple[str, str], set[str]] = {}
         self._tracks: dict[tuple[str, str], Track] = {}
         self._waiting: dict[tuple[str, int], list[Announced]] = {}
         self._events: dict[tuple[str, int], Event] = {}
@@ -130,15 +102,17 @@ class Run:
 
         Indices that were skipped just before it, no more than sequence numbers were skipped,
         were announced by a document that was lost: they are in the file and are taken in as
-        well. More indices than sequence numbers means that another stream shares the dataset;
-        the stop document tells whose they are.
+        well. Other gaps may belong to another stream of the same file; they are left until the
+        stop document tells how many events each stream has.
 
         Raises:
             BadFrame: too many frames at once; nothing has changed.
         """
         claims = self.claims(datum.resource)
         key = datum.descriptor.images.get(datum.resource.data_key)
+        users = self._users.setdefault((datum.resource.uri, datum.resource.dataset), set())
         if key is None:
+            users.add(datum.descriptor.stream)
             claims.add(datum.start, datum.stop)
             return
         frames = (datum.stop - datum.start) * key.frames
@@ -150,9 +124,14 @@ class Run:
         track = self.track(datum.descriptor.stream, key.name)
         start, seq = datum.start, datum.seq_num
         skipped = claims.gap_below(start, 0)
-        if skipped <= track.seen.gap_below(seq, 1) and skipped * key.frames <= self.max_waiting:
+        lost = track.seen.gap_below(seq, 1)
+        alone = users <= {datum.descriptor.stream}
+        # In a shared file only an unbroken relation proves that the gap is all this stream's.
+        proven = track.place(seq) == (start, datum.resource) and skipped == lost
+        if (proven or (alone and skipped <= lost)) and skipped * key.frames <= self.max_waiting:
             start, seq = start - skipped, seq - skipped
-        track.relate(seq, start, datum.resource)
+        track.relate(seq, datum.stop - start, start, datum.resource)
+        users.add(datum.descriptor.stream)
         for first, last in claims.add(start, datum.stop):
             for index in range(first, last):
                 yield from self.take(

@@ -84,7 +84,7 @@ def loads(body: bytes, max_bytes: int = MAX_BYTES) -> dict[str, object]:
 def _load_json(body: bytes) -> object:
     if len(body) > MAX_JSON_BYTES:
         raise BadFrame(f"a JSON document has {len(body)} bytes, more than {MAX_JSON_BYTES}")
-    return json.loads(body)
+    return json.loads(body.decode())
 
 
 def _load_msgpack(body: bytes) -> object:

@@ -1,0 +1,165 @@
+"""The ZeroMQ source takes what bluesky's Publisher sends, and survives everything else."""
+
+import pickle
+import socket
+import threading
+
+import pytest
+import zmq
+
+from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.documents import SourceSettings, open_source
+from qd_agent.documents.wire import dumps
+from qd_agent.documents.zmq import ZmqSource
+from tests.helpers.documents import step_scan
+from tests.helpers.hostile_documents import MARK, MESSAGES
+
+WAIT = 10.0
+"""Longest wait for a message on loopback, s; only a failing test uses it up."""
+
+
+class Peer:
+    """An XPUB socket that waits until its subscriber is really there."""
+
+    def __init__(self):
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.address = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+    def connect(self, **settings):
+        source = open_source(SourceSettings(address=self.address, **settings))
+        assert self.socket.poll(int(WAIT * 1000)), "nobody subscribed"
+        self.subscription = self.socket.recv()
+        return source
+
+    def close(self):
+        self.socket.close()
+        self.context.term()
+
+
+@pytest.fixture
+def peer():
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+def test_documents_arrive_as_bluesky_publishes_them():
+    pytest.importorskip("bluesky")
+    from bluesky.callbacks.zmq import Proxy, Publisher
+
+    proxy = Proxy("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")
+    thread = threading.Thread(target=_run_proxy, args=(proxy,), daemon=True)
+    thread.start()
+    source = open_source(SourceSettings(address=proxy.out_address, prefix="raw"))
+    publisher = Publisher(proxy.in_address, prefix=b"raw", serializer=dumps)
+    try:
+        documents = step_scan(3)
+        # A publisher's first messages are lost until its connection stands; nothing tells when.
+        while source.receive(0.05) is None:
+            publisher("datum_page", {"resource": "are you there?"})
+        for name, doc in documents:
+            publisher(name, doc)
+        received = []
+        while len(received) < len(documents):
+            document = source.receive(WAIT)
+            assert document is not None
+            if document[0] != "datum_page":
+                received.append(document)
+        assert received == documents
+    finally:
+        publisher.close()
+        source.close()
+        proxy._context.destroy(linger=0)
+        thread.join(WAIT)
+
+
+def _run_proxy(proxy):
+    try:
+        proxy.start()
+    except (zmq.ContextTerminated, zmq.ZMQError):
+        pass  # the way in which a proxy ends
+
+
+@pytest.mark.parametrize("prefix", ["", "raw"])
+def test_the_prefix_selects_documents(peer, prefix):
+    source = peer.connect(prefix=prefix)
+    try:
+        for sent in (b"raw", b"raw2", b"raw"):
+            peer.socket.send(b" ".join([sent, b"start", dumps({"uid": sent.decode()})]))
+        uids = [source.receive(WAIT)[1]["uid"] for _ in range(3 if prefix == "" else 2)]
+        assert uids == (["raw", "raw2", "raw"] if prefix == "" else ["raw", "raw"])
+    finally:
+        source.close()
+
+
+def test_nothing_to_receive_gives_none_in_time(peer):
+    source = peer.connect()
+    assert source.receive(0.0) is None
+    assert source.receive(0.02) is None
+    source.close()
+
+
+def test_hostile_messages_are_counted_and_the_source_goes_on(peer, capfd):
+    source = peer.connect()
+    try:
+        for _, message in MESSAGES:
+            peer.socket.send(message)
+        peer.socket.send_multipart([b" start ", dumps({"uid": "x"})])
+        peer.socket.send(b" start " + dumps({"uid": "good"}))
+        for count in range(1, len(MESSAGES) + 2):
+            with pytest.raises(BadFrame) as caught:
+                source.receive(WAIT)
+            assert "\n" not in str(caught.value)
+            assert f"({count} so far)" in str(caught.value)
+        assert source.receive(WAIT) == ("start", {"uid": "good"})
+        assert (source.received, source.refused) == (len(MESSAGES) + 2, len(MESSAGES) + 1)
+    finally:
+        source.close()
+    assert MARK not in "".join(capfd.readouterr())
+
+
+def test_a_pickling_publisher_is_told_what_to_do(peer):
+    source = peer.connect()
+    try:
+        peer.socket.send(b" start " + pickle.dumps({"uid": "x"}))
+        with pytest.raises(BadFrame, match="set a safe serializer, see docs/how-to"):
+            source.receive(WAIT)
+    finally:
+        source.close()
+
+
+def test_a_document_beyond_the_limit_is_named(peer):
+    source = peer.connect(max_document_bytes=1024)
+    try:
+        peer.socket.send(b" start " + dumps({"uid": "x" * 2000}))
+        with pytest.raises(BadFrame, match="more than the limit of 1024"):
+            source.receive(WAIT)
+    finally:
+        source.close()
+
+
+def test_a_server_that_speaks_no_zeromq_does_no_harm():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = open_source(SourceSettings(address=f"tcp://127.0.0.1:{server.getsockname()[1]}"))
+        connection, _ = server.accept()
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)) * 4)
+        connection.close()
+        assert source.receive(0.05) is None
+        source.close()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://", "tcp://host", "ftp://a:1", "tcp://a:b"])
+def test_an_address_that_is_none_is_fatal(address):
+    with pytest.raises(Fatal, match=r"documents\.address") as caught:
+        ZmqSource(SourceSettings(address=address))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_closed_source_is_unavailable_and_may_be_closed_again(peer):
+    source = peer.connect()
+    source.close()
+    source.close()
+    with pytest.raises(Unavailable):
+        source.receive(0.0)
