@@ -16,7 +16,8 @@ from simulated_beamline.layout import (
     write_calibration,
 )
 from simulated_beamline.projection import Projector
-from simulated_beamline.recorded import read_frames, read_mask, read_patterns
+from simulated_beamline.recorded_frames import read_frames, read_mask
+from simulated_beamline.recorded_patterns import read_patterns
 from simulated_beamline.sample import QAxis, reacting_sample
 from simulated_beamline.scenes import Exposure, GrowthScene, PatternScene, ReplayScene
 from simulated_beamline.session import ScanRequest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 
 from simulated_beamline.archive import TiledArchive, tiled_connection
 from simulated_beamline.beamline import Callback, assemble
-from simulated_beamline.errors import BeamlineError
 from simulated_beamline.publish import ZmqPublisher
 from simulated_beamline.scenes import Scene
 
@@ -80,8 +78,6 @@ def run(
     Raises:
         BeamlineError: the address is taken, or nobody subscribed in time.
     """
-    if not 0.0 < request.rate_hz < math.inf:
-        raise BeamlineError(f"a rate of {request.rate_hz:g} frames per second is no rate")
     counter = _Counter(on_frame)
     with ZmqPublisher(outlets.zmq, outlets.prefix.encode()) as publisher, _interrupts() as stop:
         archive = None

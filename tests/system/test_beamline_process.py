@@ -186,7 +186,6 @@ def test_another_process_reads_each_frame_while_the_scan_waits_for_it(tmp_path):
         (["patterns", "no/such/folder"], "no/such/folder is not a folder"),
         (["patterns", ".", "--unit", "degrees"], "unit 'degrees' is not one of"),
         (["frames", "."], "holds no TIFF or HDF5 frame"),
-        (["growth", "--binning", "4", "--rate", "nan"], "nan frames per second is no rate"),
         (["growth", "--binning", "4", "--zmq", "nonsense"], "cannot publish at nonsense"),
         (["growth", "--binning", "4", "--output", "/dev/null/x"], "/dev/null"),
     ],
