@@ -27,6 +27,9 @@ _log = structlog.get_logger(__name__)
 RETRY_DELAYS_S = (1.0, 5.0, 15.0, 30.0)
 """Waits before a frame that is away (`Unavailable`) is tried again; after the last it is bad."""
 
+_REFERRED_TO = frozenset({"start", "descriptor", "stream_resource", "resource"})
+"""Documents that come once and without which later ones say nothing."""
+
 
 class DocumentRouter(Protocol):
     """Turns documents into what happened (see `qd_agent.documents.router`)."""
@@ -122,6 +125,9 @@ class Agent:
         except BadFrame as error:
             _log.warning("document refused", document=name, reason=str(error))
             return []
+        if name in _REFERRED_TO:
+            run_uid = doc["uid"] if name == "start" else doc.get("run_start", "")
+            self._ledger.keep_document(str(run_uid), name, doc)
         return [new for happening in happenings if (new := self._enter(happening)) is not None]
 
     def answer(self, reference: FrameReference) -> None:
@@ -137,7 +143,13 @@ class Agent:
             self._attempt(waiting)
 
     def recover(self) -> int:
-        """Answer what an earlier process has seen and left; give how many frames that were."""
+        """Take up what an earlier process has left; give how many frames it had not answered.
+
+        The router hears of the runs again that were open, so that their next documents make sense
+        and show which frames were missed meanwhile.
+        """
+        for name, doc in self._ledger.kept_documents():
+            self._router.route(name, doc)
         left = self._ledger.unanswered()
         for reference in left:
             self.answer(reference)

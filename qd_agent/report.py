@@ -49,7 +49,7 @@ def _print(answer: FileAnswer, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(answer.record()) + "\n")
     elif answer.sized is None:
-        sys.stderr.write(f"{answer.path}: {answer.estimate.reason}\n")
+        sys.stderr.write(f"{answer.estimate.reason}\n")  # it names the file
     else:
         sys.stdout.write(f"{answer.path.name}: {headline(answer.estimate)}{_extra(answer)}\n")
     sys.stdout.flush()

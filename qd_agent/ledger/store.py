@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +50,11 @@ CREATE TABLE outbox (
     sink TEXT NOT NULL, frame_id INTEGER NOT NULL, run_uid TEXT NOT NULL,
     PRIMARY KEY (sink, frame_id)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_uid TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,
+    UNIQUE (name, uid)
+) STRICT;
 CREATE TABLE run_outbox (
     sink TEXT NOT NULL, run_uid TEXT NOT NULL, what TEXT NOT NULL,
     PRIMARY KEY (sink, run_uid, what)
@@ -149,6 +154,16 @@ class Ledger:
             )
             if cursor.rowcount == 1:
                 self._announce(db, run.run_uid, _CLOSED)
+            db.execute("DELETE FROM documents WHERE run_uid = ?", (run.run_uid,))
+
+    def keep_document(self, run_uid: str, name: str, doc: Mapping[str, object]) -> None:
+        """Keep a document that later ones refer to, until its run is closed."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO documents (run_uid, name, uid, body) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                (run_uid, name, str(doc["uid"]), json.dumps(dict(doc), default=str)),
+            )
 
     def see(self, reference: FrameReference, role: str = SAMPLE) -> bool:
         """Write a frame down before anything is done with it; False when it is known already."""
@@ -209,6 +224,11 @@ class Ledger:
             self._model,
         )
         return [reference_from_json(str(text), image) for text, image in rows]
+
+    def kept_documents(self) -> list[tuple[str, Mapping[str, object]]]:
+        """Give name and body of the documents kept of runs that are not closed, in order."""
+        rows = self._rows("SELECT name, body FROM documents ORDER BY id")
+        return [(str(name), json.loads(str(body))) for name, body in rows]
 
     def darks(self, run_uid: str) -> list[FrameReference]:
         """Give the dark frames of a run, in the order they were seen."""

@@ -70,6 +70,25 @@ class Rig:
         options = ["--output", str(self.beamline_folder), "--zmq", self.address]
         return self._start([*command, *options, "--wait-for-subscriber", "60"], env)
 
+    def start_both(self, *arguments: str, **changes: object):
+        """Start the beamline first, because it writes the PONI that the agent needs."""
+        beamline = self.start_beamline(*arguments)
+        poni, mask = "detector.poni", "mask.npy"
+        self.wait_for_calibration(beamline, poni if arguments[0] == "frames" else mask)
+        agent = self.start_agent(self.config(**changes))
+        self.wait_until_ready(agent)
+        return agent, beamline
+
+    def wait_for_calibration(
+        self, beamline: subprocess.Popen[str], needed: str = "mask.npy"
+    ) -> None:
+        """Wait until the beamline has written `needed` (the PONI comes before the mask)."""
+        deadline = time.monotonic() + 60
+        while not (self.beamline_folder / needed).exists():
+            assert beamline.poll() is None, beamline.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     def _start(self, command: Sequence[str], env: Mapping[str, str] | None):
         process = subprocess.Popen(
             [sys.executable, "-P", *command],
@@ -92,7 +111,9 @@ class Rig:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
 
     # -- stores ----------------------------------------------------------------------------
 
@@ -115,6 +136,12 @@ class Rig:
         """Give the beamline's truth, a record a frame."""
         lines = (self.beamline_folder / "truth.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
+
+    def wait_for_truth(self, count: int, patience: float = 60.0) -> None:
+        """Wait until the beamline has taken `count` frames."""
+        deadline = time.monotonic() + patience
+        while len(self.truth()) < count and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def predictions(self, count: int, patience: float = 60.0) -> list[dict[str, object]]:
         """Read the stream of all predictions until it holds `count`, blocking on Redis itself."""

@@ -1,0 +1,43 @@
+"""The agent is killed in the middle of a run, and in the end the books still agree."""
+
+import pytest
+
+from tests.helpers.rig import Rig
+
+pytestmark = pytest.mark.system
+
+
+def test_a_killed_agent_takes_up_the_run_and_answers_every_frame_once(rig: Rig):
+    agent, beamline = rig.start_both("growth", "--frames", "40", "--rate", "1.5", "--binning", "4")
+    rig.predictions(4)
+    agent.kill()
+    agent.communicate()
+    assert beamline.poll() is None, "the scan goes on without the agent"
+    rig.wait_for_truth(10)
+    second = rig.start_agent()
+    rig.wait_until_ready(second)
+    assert beamline.wait(timeout=60) == 0, beamline.communicate()[1]
+
+    found = rig.predictions(40)
+    assert sorted(p["key"]["seq_num"] for p in found) == list(range(1, 41))
+    (run_uid,) = {p["key"]["run_uid"] for p in found}
+    assert sorted(rig.tiled_rows(run_uid, 40)["seq_num"]) == list(range(1, 41))
+    assert {p["provenance"]["dark_hash"] for p in found} == {found[0]["provenance"]["dark_hash"]}
+    text = rig.terminate(second)
+    assert second.returncode == 0, text
+
+
+def test_a_terminated_agent_leaves_nothing_undone_that_the_next_cannot_do(rig: Rig):
+    agent, beamline = rig.start_both("growth", "--frames", "12", "--rate", "6", "--binning", "4")
+    rig.predictions(2)
+    text = rig.terminate(agent, patience=8)
+    assert agent.returncode == 0, text
+    assert beamline.wait(timeout=60) == 0
+    # The stop document came while nobody listened: what was seen is answered, no more is known.
+    second = rig.start_agent()
+    rig.wait_until_ready(second)
+    found = rig.predictions(2)
+    numbers = [p["key"]["seq_num"] for p in found]
+    assert len(numbers) == len(set(numbers))
+    text = rig.terminate(second)
+    assert second.returncode == 0, text
