@@ -140,8 +140,11 @@ def texture(q: Tensor, d: Draw, probability: float = 0.2) -> Tensor:
     return torch.exp(smooth[:, 0])
 
 
-def window(q: Tensor, d: Draw) -> Tensor:
-    """Coverage 0/1: full range, detector frames, laboratory range; missing low Q; gaps."""
+def window(q: Tensor, d: Draw) -> tuple[Tensor, Tensor]:
+    """Coverage 0/1, and where it comes from (batch, 1): an index of INSTRUMENTS.
+
+    Full range, detector frames, laboratory range; some miss low Q, some have gaps.
+    """
     kind = d.uniform(0.0, 1.0)
     start, end = torch.full_like(kind, 0.9), torch.full_like(kind, 16.0)
     detector, lab = (kind > 0.38) & (kind <= 0.7), kind > 0.7
@@ -156,7 +159,23 @@ def window(q: Tensor, d: Draw) -> Tensor:
         centre, half = d.uniform(0.9, 15.0), d.log_uniform(0.01, 0.2)
         gap = ((q - centre).abs() < half).float() * gaps * d.happens(0.6)
         coverage = coverage * (1.0 - gap)
-    return coverage
+    return coverage, detector.long() + 2 * lab.long()
+
+
+INSTRUMENTS = ("full range", "area detector", "laboratory")
+BROADENED = (0.4, 0.67, 0.8)
+"""How often each instrument broadens visibly."""
+MOST_BROADENING = (0.008, 0.02, 0.012)
+"""Largest standard deviation, 1/Å. Full ranges to 15 1/Å come from strip detectors of high
+resolution; frames at high energy have pixels of 0.015 1/Å, and the sample's length adds to that;
+tubes have 0.05 to 0.1 degrees."""
+
+
+def broadening(d: Draw, instrument: Tensor) -> Tensor:
+    """Standard deviation of the instrument's Gaussian, (batch, 1), 1/Å."""
+    often, most = torch.tensor(BROADENED), torch.tensor(MOST_BROADENING)
+    present = (d.uniform(0.0, 1.0) < often[instrument]).float()
+    return present * d.uniform(0.0, 1.0) * most[instrument]
 
 
 def counting_noise(pattern: Tensor, q: Tensor, d: Draw, counts: Tensor) -> Tensor:

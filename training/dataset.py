@@ -132,12 +132,12 @@ class PatternSource:
         p, q = self.priors, self._q
         kind = self._kinds(d)
         rock_salt = (kind == 2) & (d.happens(p.other_lattice) > 0)
-        crystal, truth = self._nanocrystals(d, rock_salt)
+        coverage, instrument = augmentation.window(q, d)
+        crystal, truth = self._nanocrystals(d, rock_salt, augmentation.broadening(d, instrument))
         stranger = self._foreign[
             torch.randint(len(self._foreign), (size,), generator=self._generator)
         ]
         signal = torch.where((kind == 2) & ~rock_salt, stranger, crystal)
-        coverage = augmentation.window(q, d)
         fraction = torch.where(kind == 1, torch.zeros(1), self._fraction(d, kind))
         liquid = _mean_one(augmentation.background(q, d) * torch.ones_like(signal), coverage)
         pattern = fraction * _mean_one(signal, coverage) + (1 - fraction) * liquid
@@ -182,7 +182,7 @@ class PatternSource:
         return torch.from_numpy(weights).float(), (first, second, third)
 
     def _nanocrystals(
-        self, d: Draw, foreign: Tensor
+        self, d: Draw, foreign: Tensor, broadening: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Pure nanocrystal patterns (n, points) with strain, broadening and instrument errors."""
         p = self.priors
@@ -204,7 +204,7 @@ class PatternSource:
             + sulfur2 * (atoms[:, 1:] + damp_sulfur**2 * sums[:, 2])
         )
         pattern = pattern / pattern.mean(dim=1, keepdim=True)
-        pattern = self._broaden(pattern, d)
+        pattern = self._broaden(pattern, broadening)
         strain = d.uniform(*p.lattice_scale) + d.uniform(*p.surface_strain_nm) / number.clamp(
             min=1.0
         )
@@ -221,9 +221,8 @@ class PatternSource:
             sulfur**2 + sulfur_imag**2,
         )
 
-    def _broaden(self, pattern: Tensor, d: Draw) -> Tensor:
-        """Gaussian of sd up to 0.02 1/Å (pixels, beam, sample length), none for a third."""
-        sd = d.uniform(0.0, 0.02) * d.happens(0.67)
+    def _broaden(self, pattern: Tensor, sd: Tensor) -> Tensor:
+        """Convolve with a Gaussian of `sd` (n, 1), 1/Å: pixels, beam, sample length."""
         wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP)
         transform = torch.fft.rfft(pattern, dim=1) * torch.exp(-0.5 * (sd * wave) ** 2)
         return torch.fft.irfft(transform, n=pattern.shape[1], dim=1)
@@ -238,7 +237,7 @@ class PatternSource:
         q = self._q
         scale = strain * (1.0 + d.uniform(-0.003, 0.003) * d.happens(0.6))
         zero = d.uniform(-0.006, 0.006) * d.happens(0.5)
-        split = d.uniform(-0.007, 0.007) * d.happens(0.33)
+        split = d.uniform(-0.007, 0.007) * d.uniform(0.0, 1.0) * d.happens(0.33)
         minor = d.uniform(0.1, 0.5)
         first = self._interpolate(pattern, q * scale + zero)
         second = self._interpolate(pattern, q * scale * (1.0 + split) + zero)

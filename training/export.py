@@ -57,7 +57,7 @@ def export(
     schedule: Schedule,
     progress: Progress,
     *,
-    patterns: int = 4000,
+    patterns: int = 3000,
 ) -> Card:
     """Calibrate, set limits, measure, write; gives the finished card."""
     library = build_library(MAX_DIAMETER_NM)

@@ -27,7 +27,7 @@ Report = Callable[[int, float], None]
 class Schedule:
     """How long and how fast to learn."""
 
-    steps: int = 10000
+    steps: int = 13000
     batch: int = 128
     peak_rate: float = 3e-3
     warm_up: float = 0.05

@@ -77,7 +77,8 @@ def test_counting_noise_has_the_variance_of_counts():
 
 def test_windows_leave_enough_to_size():
     q = torch.linspace(0.99, 15.0, 1251)
-    coverage = augmentation.window(q, Draw(torch.Generator().manual_seed(0), 500))
+    coverage, instrument = augmentation.window(q, Draw(torch.Generator().manual_seed(0), 500))
+    assert set(instrument.unique().tolist()) == {0, 1, 2}
     assert (coverage.sum(dim=1) * 0.0112 > 1.5).all()
     assert (coverage.mean(dim=1) == 1.0).float().mean() > 0.2
 
