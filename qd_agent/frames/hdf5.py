@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import OrderedDict
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -23,7 +21,7 @@ from qd_agent.frames.paths import resolve
 from qd_agent.frames.settings import FrameSettings
 
 MAX_OPEN = 8
-"""Datasets kept open; a detector that starts a file per scan would otherwise use them up."""
+"""Live datasets kept open; a detector that starts a file per scan would use up more and more."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.1
 """Pause between two tries: doubled from the first up to the longest."""
 STALLED_SHARE = 0.05
@@ -33,20 +31,12 @@ _HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError)
 """What h5py raises for files that are incomplete, locked, truncated or broken."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
-    dataset: h5py.Dataset
-    files: ExitStack
-    live: bool
-    identity: tuple[int, ...]
-
-
 class Hdf5Reader:
     """Reads rows of datasets; keeps the latest ones open. Used by one thread at a time."""
 
     def __init__(self, settings: FrameSettings) -> None:
         self._settings = settings
-        self._open: OrderedDict[tuple[Path, str], _Open] = OrderedDict()
+        self._live: OrderedDict[tuple[Path, str], tuple[Search, h5py.Dataset]] = OrderedDict()
         self._stalled: OrderedDict[str, tuple[int, int] | None] = OrderedDict()
 
     def read(self, reference: FrameReference, location: Hdf5Location) -> Frame:
@@ -76,44 +66,50 @@ class Hdf5Reader:
 
     def close(self) -> None:
         """Close every open file."""
-        while self._open:
-            _close(self._open.popitem()[1])
+        while self._live:
+            self._live.popitem()[1][0].close()
 
     def _try(self, reference: FrameReference, location: Hdf5Location) -> npt.NDArray[np.generic]:
         path = resolve(location.uri, self._settings)
-        opened = self._dataset(path, location.dataset)
-        return _read_row(opened.dataset, reference, location.row, self._settings.max_pixels)
+        search, dataset = self._dataset(path, location.dataset)
+        try:
+            return _read_row(dataset, reference, location.row, self._settings.max_pixels)
+        finally:
+            # A file that nobody writes is locked while it is open: let go of it at once, since
+            # somebody may want to add to it.
+            if not search.live:
+                search.close()
 
-    def _dataset(self, path: Path, name: str) -> _Open:
-        """Give the open dataset; opens it (again, when another file took its place)."""
-        found = path.stat()
-        opened = self._open.get((path, name))
-        if opened is not None and opened.identity == _identity(found, live=opened.live):
-            self._open.move_to_end((path, name))
-            return opened
-        if opened is not None:
-            _close(self._open.pop((path, name)))
-        with ExitStack() as on_failure:
-            search = Search(self._settings)
-            on_failure.enter_context(search.files)
+    def _dataset(self, path: Path, name: str) -> tuple[Search, h5py.Dataset]:
+        """Give a dataset and what holds it open; live ones are kept."""
+        known = self._live.get((path, name))
+        if known is not None:
+            if known[0].is_current():
+                self._live.move_to_end((path, name))
+                return known
+            self._drop(path)
+        search = Search(self._settings)
+        try:
             dataset = search.dataset(path, name)
             _check_filters(dataset, path)
-            files = on_failure.pop_all()
-        opened = _Open(dataset, files, search.live, _identity(found, live=search.live))
-        self._open[path, name] = opened
-        while len(self._open) > MAX_OPEN:
-            _close(self._open.popitem(last=False)[1])
-        return opened
+        except (BadFrame, Unavailable, *_HDF5_FAILURES):
+            search.close()
+            raise
+        if search.live:
+            self._live[path, name] = (search, dataset)
+            while len(self._live) > MAX_OPEN:
+                self._live.popitem(last=False)[1][0].close()
+        return search, dataset
+
+    def _drop(self, path: Path) -> None:
+        """Close what is open of a file: HDF5 opens a file in one manner at a time."""
+        for key in [key for key in self._live if key[0] == path]:
+            self._live.pop(key)[0].close()
 
     def _forget(self, location: Hdf5Location) -> None:
-        """Close a dataset, so that the next try sees the file as it is then."""
-        try:
-            path = resolve(location.uri, self._settings)
-        except (BadFrame, Unavailable):
-            return
-        opened = self._open.pop((path, location.dataset), None)
-        if opened is not None:
-            _close(opened)
+        """Close a file, so that the next try sees it as it is then."""
+        with suppress(BadFrame, Unavailable):
+            self._drop(resolve(location.uri, self._settings))
 
     def _patience(self, location: Hdf5Location) -> float:
         if location.uri in self._stalled and self._stalled[location.uri] == self._state(location):
@@ -133,18 +129,6 @@ class Hdf5Reader:
         except (BadFrame, Unavailable, OSError):
             return None
         return found.st_size, found.st_mtime_ns
-
-
-def _identity(found: os.stat_result, *, live: bool) -> tuple[int, ...]:
-    """Give what stays the same while an open file may be read on; live files may grow."""
-    same = (found.st_dev, found.st_ino)
-    return same if live else (*same, found.st_size, found.st_mtime_ns)
-
-
-def _close(opened: _Open) -> None:
-    # Closing flushes nothing for a reader; HDF5 may still complain about a broken file.
-    with suppress(*_HDF5_FAILURES):
-        opened.files.close()
 
 
 def _read_row(

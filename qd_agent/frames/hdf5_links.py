@@ -6,9 +6,8 @@ process may read. So links are followed here, one by one, and every other file i
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from os import fsencode
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -30,20 +29,19 @@ MAX_SOURCES = 4096
 """Most sources of a virtual dataset."""
 
 
-@dataclass
 class Search:
-    """Looks up a dataset; keeps every file that it opens on `files`, which the caller closes.
+    """Looks up datasets and holds the files that they lie in, until it is closed.
 
     Attributes:
-        settings: the path map, the allowed roots, and whether live files are read.
-        files: closes what was opened.
-        live: whether a file that was opened is still being written.
+        live: whether one of the files is still being written.
     """
 
-    settings: FrameSettings
-    files: ExitStack = field(default_factory=ExitStack)
-    live: bool = False
-    _all_live: bool = False
+    def __init__(self, settings: FrameSettings) -> None:
+        """Open nothing yet; `settings` gives the path map and the allowed roots."""
+        self._settings = settings
+        self._files: dict[Path, h5py.File] = {}
+        self._all_live = False
+        self.live = False
 
     def dataset(self, path: Path, name: str) -> h5py.Dataset:
         """Give the dataset `name` of the file `path`, all of whose data may be read.
@@ -52,16 +50,35 @@ class Search:
             BadFrame: no dataset, or a part of it lies outside of the allowed roots.
             Unavailable: another file that it needs does not exist (yet).
             KeyError: no such name (yet).
-            OSError, RuntimeError: from HDF5; the file is incomplete or broken.
+            OSError, RuntimeError, ValueError: from HDF5; the file is incomplete or broken.
         """
         dataset = self._vetted(path, name, MAX_DEPTH)
         if dataset.is_virtual and self.live and not self._all_live:
             # HDF5 opens the sources in the manner of the file that names them, and fills in
             # zeros for those that it cannot open.
-            self.files.close()
-            self._all_live = True
+            self.close()
+            self._all_live = self.live = True
             dataset = self._vetted(path, name, MAX_DEPTH)
         return dataset
+
+    def is_current(self) -> bool:
+        """Tell whether every open file is still there and still being written, or not, as it was.
+
+        Raises:
+            OSError, Unavailable: one of them is gone.
+        """
+        return all(
+            path.stat().st_ino == os.fstat(file.id.get_vfd_handle()).st_ino and is_live(path)
+            for path, file in self._files.items()
+        )
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._files:
+            _, file = self._files.popitem()
+            # Closing flushes nothing for a reader; HDF5 may still complain about a broken file.
+            with suppress(OSError, RuntimeError, ValueError):
+                file.close()
 
     def _vetted(self, path: Path, name: str, depth: int) -> h5py.Dataset:
         dataset, where = self._find(path, name)
@@ -77,16 +94,18 @@ class Search:
             raise BadFrame(f"virtual dataset {dataset.name!r} in {path} is nested or split too far")
         for file_name, name in sources:
             if "%" in file_name or "%" in name:
-                raise BadFrame(
-                    f"virtual dataset {dataset.name!r} in {path} has patterns as sources"
-                )
+                raise BadFrame(f"virtual dataset {dataset.name!r} in {path} names files by pattern")
             source = path if file_name == "." else self._other(file_name, path)
+            held = set(self._files)
             self._vetted(source, name, depth - 1)
+            # HDF5 opens the sources itself, and in another way; only one may hold them.
+            for other in set(self._files) - held:
+                self._files.pop(other).close()
 
     def _find(self, path: Path, name: str) -> tuple[h5py.Dataset, Path]:
         """Follow `name` link by link; give the dataset and the file that it really lies in."""
         here = self._open(path)
-        parts = _parts(fsencode(name))
+        parts = _parts(os.fsencode(name))
         for _ in range(MAX_HOPS):
             group, rest = _descend(here, parts)
             if not rest:
@@ -108,14 +127,15 @@ class Search:
         raise BadFrame(f"{name!r} in {path} lies behind more than {MAX_HOPS} links")
 
     def _open(self, path: Path) -> h5py.h5g.GroupID:
-        live = self.settings.swmr and (self._all_live or is_live(path))
-        file = open_live(path) if live else open_closed(path)
-        self.live = self.live or live
-        return h5py.h5g.open(self.files.enter_context(file).id, b"/")
+        if path not in self._files:
+            live = self._all_live or (self._settings.swmr and is_live(path))
+            self._files[path] = open_live(path) if live else open_closed(path)
+            self.live = self.live or live
+        return h5py.h5g.open(self._files[path].id, b"/")
 
     def _other(self, file_name: str, path: Path) -> Path:
         """Check a file that `path` names: relative names start from its own folder."""
-        return allowed_path(file_name, self.settings, base=path.parent)
+        return allowed_path(file_name, self._settings, base=path.parent)
 
 
 def _parts(name: bytes) -> list[bytes]:

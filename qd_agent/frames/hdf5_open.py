@@ -60,16 +60,16 @@ def open_live(path: Path) -> h5py.File:
 
 
 def open_closed(path: Path) -> h5py.File:
-    """Open a file that nobody is writing, without keeping it locked.
-
-    The first opening takes HDF5's lock and so fails while anybody writes; the second one leaves
-    the file free for a program that adds to it later.
+    """Open a file that nobody is writing; it is locked against writers until it is closed.
 
     Raises:
         OSError: being written, truncated, or no HDF5.
+        Unavailable: it does not begin like HDF5 (yet).
     """
-    h5py.File(path, "r").close()
-    return h5py.File(path, "r", locking=False)
+    # A lock on a file that its writer has just created, but not locked yet, would make the
+    # writer fail. Once the signature is there, the writer has its lock.
+    is_live(path)
+    return h5py.File(path, "r")
 
 
 def _limit_read_attempts(access: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import Frame, FrameReference
 from qd_agent.frames.checks import check_image, declared_dtype
@@ -24,7 +26,8 @@ def read_inline(reference: FrameReference, max_pixels: int) -> Frame:
     if declared is None or declared == image.dtype:
         return Frame(reference, image)
     if declared.kind in "iuf" and image.dtype.kind in "iuf":
-        converted = image.astype(declared)
+        with np.errstate(invalid="ignore", over="ignore"):
+            converted = image.astype(declared)
         if (converted == image).all() or (declared.kind == image.dtype.kind == "f"):
             return Frame(reference, converted)
     raise BadFrame(

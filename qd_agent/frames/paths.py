@@ -55,26 +55,33 @@ def allowed_path(path: str, settings: FrameSettings, base: Path | None = None) -
         if base is None:
             raise BadFrame(f"path {_shown(path)} is not absolute")
         path = posixpath.join(str(base), path)
-    mapped = Path(_map(posixpath.normpath("/" + path.lstrip("/")), settings.path_map))
+    mapped = _map(posixpath.normpath("/" + path.lstrip("/")), settings.path_map)
+    real, mode = _look_up(Path(mapped), settings)
+    if not stat.S_ISREG(mode):
+        raise BadFrame(f"{_shown(str(real))} is not a regular file")
+    if not os.access(real, os.R_OK):
+        raise BadFrame(f"file {_shown(str(real))} may not be read by this user; check its mode")
+    return real
+
+
+def _look_up(path: Path, settings: FrameSettings) -> tuple[Path, int]:
+    """Give the real path, which lies under an allowed root, and its mode."""
     try:
-        real = mapped.resolve()
+        real = path.resolve()
         roots = [root.resolve() for root in settings.allowed_roots]
         if not any(real.is_relative_to(root) for root in roots):
             allowed = ", ".join(str(root) for root in settings.allowed_roots)
             raise BadFrame(
-                f"file {_shown(str(mapped))} lies outside of frames.allowed_roots ({allowed})"
+                f"file {_shown(str(path))} lies outside of frames.allowed_roots ({allowed})"
             )
-        mode = real.stat().st_mode
+        return real, real.stat().st_mode
     except FileNotFoundError as error:
-        raise Unavailable(f"file {_shown(str(mapped))} does not exist") from error
+        raise Unavailable(f"file {_shown(str(path))} does not exist") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         reason = error.strerror if isinstance(error, OSError) else "its links form a loop"
-        raise BadFrame(f"file {_shown(str(mapped))} cannot be reached: {reason}") from error
-    if not stat.S_ISREG(mode):
-        raise BadFrame(f"{_shown(str(mapped))} is not a regular file")
-    if not os.access(real, os.R_OK):
-        raise BadFrame(f"file {_shown(str(mapped))} may not be read by this user; check its mode")
-    return real
+        raise BadFrame(f"file {_shown(str(path))} cannot be reached: {reason}") from error
+    except ValueError as error:  # half a surrogate
+        raise BadFrame(f"path {_shown(str(path))} holds characters no file name can") from error
 
 
 def _path_of(uri: str) -> str:
