@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import struct
 
 import msgpack
 
@@ -365,9 +364,3 @@ URIS: list[tuple[str, str]] = [
 def as_message(name: str, doc: dict, prefix: bytes = b"") -> bytes:
     """A document as a careless publisher sends it: JSON over ZeroMQ."""
     return b" ".join([prefix, name.encode(), json.dumps(doc).encode()])
-
-
-def png_bomb() -> bytes:
-    """A PNG header that declares 2^31 - 1 pixels a side."""
-    size = struct.pack(">II", 2**31 - 1, 2**31 - 1)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + size + b"\x08\0\0\0\0"
