@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 
 RETRY_DELAYS_S = (1.0, 5.0, 15.0, 30.0)
 """Waits before a frame that is away (`Unavailable`) is tried again; after the last it is bad."""
+MAX_CRASHES = 3
+"""A damaged file can take the process with it (HDF5 is not proof against that); not for ever."""
 
 _REFERRED_TO = frozenset({"start", "descriptor", "stream_resource", "resource"})
 """Documents that come once and without which later ones say nothing."""
@@ -92,6 +94,7 @@ class Agent:
         stages: reader, reducer and sizer.
         ledger: the books.
         provenance: what is the same for every prediction of this process.
+        streams: streams whose frames are samples; the account of a run counts these.
         dark_streams: streams whose frames are darks, not samples.
         on_answer: called after each answer is in the ledger (to wake the deliveries).
     """
@@ -103,11 +106,13 @@ class Agent:
         ledger: Ledger,
         *,
         provenance: Provenance,
+        streams: frozenset[str],
         dark_streams: frozenset[str],
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         self._router, self._stages, self._ledger = router, stages, ledger
-        self._provenance, self._dark_streams = provenance, dark_streams
+        self._provenance = provenance
+        self._streams, self._dark_streams = streams, dark_streams
         self._on_answer = on_answer
         self._prepared: set[str] = set()
         self._closed: set[str] = set()
@@ -176,7 +181,9 @@ class Agent:
         return happening if self._ledger.see(happening, SAMPLE) else None
 
     def _close(self, run: RunClosed) -> None:
-        self._ledger.close_run(run)
+        # Darks are not in the account: what is expected is what is to be answered.
+        expected = {s: n for s, n in run.expected.items() if s in self._streams}
+        self._ledger.close_run(replace(run, expected=expected))
         self._closed.add(run.run_uid)
         counts = self._ledger.account(run.run_uid).as_counts()
         _log.info("run closed", run=run.run_uid, exit_status=run.exit_status, **counts)
@@ -203,6 +210,11 @@ class Agent:
 
     def _attempt(self, waiting: _Waiting) -> None:
         reference, watch = waiting.reference, _Stopwatch()
+        crashes = self._ledger.begin(reference.key)
+        if crashes >= MAX_CRASHES:
+            reason = f"the agent did not survive reading this frame {crashes} times"
+            self._write(reference, Estimate(verdict=Verdict.BAD_FRAME, reason=reason), watch)
+            return
         try:
             sized = self._path(reference, watch)
         except BadFrame as error:
@@ -226,6 +238,7 @@ class Agent:
             tries = f"{reason} (given up after {waiting.attempt + 1} tries)"
             self._write(waiting.reference, Estimate(verdict=Verdict.BAD_FRAME, reason=tries), watch)
             return
+        self._ledger.put_off(waiting.reference.key)
         due = time.monotonic() + RETRY_DELAYS_S[waiting.attempt]
         key = waiting.reference.key
         self._waiting[key] = _Waiting(waiting.reference, waiting.attempt + 1, due)

@@ -90,6 +90,7 @@ def run_daemon(config: Config) -> None:
             Stages(reader, reducer, sizer),
             ledger,
             provenance=provenance,
+            streams=frozenset(config.router.streams),
             dark_streams=frozenset(config.router.dark_streams),
             on_answer=couriers["redis"].wake,
         )

@@ -59,6 +59,15 @@ def identity(key: FrameKey) -> tuple[str, str, str, int, int]:
 _LOCATION: TypeAdapter[Hdf5Location | InlineLocation] = TypeAdapter(Hdf5Location | InlineLocation)
 
 
+def plain_json(document: Mapping[str, object]) -> str:
+    """Write a document from outside down; what JSON cannot say becomes text or is left out."""
+    return json.dumps(dict(document), default=_plain, skipkeys=True)
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
 def reference_to_json(reference: FrameReference) -> str:
     """Write a reference down, without the pixels of an inline one."""
     return json.dumps(

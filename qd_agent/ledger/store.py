@@ -9,57 +9,29 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.core.errors import Fatal
-from qd_agent.core.frame import FrameReference, RunClosed, RunOpened
+from qd_agent.core.frame import FrameKey, FrameReference, RunClosed, RunOpened
 from qd_agent.core.prediction import Prediction, Verdict
+from qd_agent.ledger.database import Database
 from qd_agent.ledger.records import (
     Account,
     Delivery,
     array_to_bytes,
     floats,
     identity,
+    plain_json,
     reference_from_json,
     reference_to_json,
 )
 
-SCHEMA_VERSION = 1
 SAMPLE, DARK = "sample", "dark"
 _OPENED, _CLOSED = "opened", "closed"
-_SCHEMA = """
-CREATE TABLE runs (
-    uid TEXT PRIMARY KEY, time REAL NOT NULL, metadata TEXT NOT NULL, closed TEXT
-) STRICT;
-CREATE TABLE frames (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_uid TEXT NOT NULL, stream TEXT NOT NULL, data_key TEXT NOT NULL,
-    seq_num INTEGER NOT NULL, idx INTEGER NOT NULL, model TEXT NOT NULL,
-    role TEXT NOT NULL, reference TEXT NOT NULL, image BLOB,
-    verdict TEXT, prediction TEXT, intensity BLOB, explanation BLOB,
-    UNIQUE (run_uid, stream, data_key, seq_num, idx, model)
-) STRICT;
-CREATE INDEX frames_open ON frames (model, role, run_uid) WHERE verdict IS NULL;
-CREATE TABLE outbox (
-    sink TEXT NOT NULL, frame_id INTEGER NOT NULL, run_uid TEXT NOT NULL,
-    PRIMARY KEY (sink, frame_id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_uid TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,
-    UNIQUE (name, uid)
-) STRICT;
-CREATE TABLE run_outbox (
-    sink TEXT NOT NULL, run_uid TEXT NOT NULL, what TEXT NOT NULL,
-    PRIMARY KEY (sink, run_uid, what)
-) STRICT, WITHOUT ROWID;
-"""
+_KEY = "run_uid = ? AND stream = ? AND data_key = ? AND seq_num = ? AND idx = ? AND model = ?"
 
 
 class Ledger:
@@ -76,46 +48,7 @@ class Ledger:
 
     def __init__(self, path: Path, model: str, sinks: Sequence[str]) -> None:
         self._model, self._sinks = model, tuple(sinks)
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # FULL: a frame that was acknowledged survives a power cut, not only a crash.
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._prepare(path)
-        except (sqlite3.Error, OSError) as error:
-            raise Fatal(f"the ledger {path} cannot be used: {error}") from error
-
-    def _prepare(self, path: Path) -> None:
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if version == 0:
-            self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise Fatal(
-                f"the ledger {path} has schema {version}, this version knows {SCHEMA_VERSION}; "
-                "use the version that wrote it, or another data folder"
-            )
-
-    @contextmanager
-    def _transaction(self) -> Generator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise Fatal(f"the ledger cannot be written: {error}; is the disk full?") from error
-
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise Fatal(f"the ledger cannot be read: {error}") from error
+        self._db = Database(path)
 
     def _announce(self, db: sqlite3.Connection, run_uid: str, what: str) -> None:
         db.executemany(
@@ -127,8 +60,8 @@ class Ledger:
 
     def open_run(self, run: RunOpened) -> None:
         """Write down that a run started; metadata that were missing before are filled in."""
-        metadata = json.dumps(dict(run.metadata), default=str)
-        with self._transaction() as db:
+        metadata = plain_json(run.metadata)
+        with self._db.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO runs (uid, time, metadata) VALUES (?, ?, ?) ON CONFLICT (uid) DO "
                 "UPDATE SET metadata = excluded.metadata, time = excluded.time "
@@ -148,7 +81,7 @@ class Ledger:
                 "expected": dict(run.expected),
             }
         )
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             cursor = db.execute(
                 "UPDATE runs SET closed = ? WHERE uid = ? AND closed IS NULL", (closed, run.run_uid)
             )
@@ -158,23 +91,40 @@ class Ledger:
 
     def keep_document(self, run_uid: str, name: str, doc: Mapping[str, object]) -> None:
         """Keep a document that later ones refer to, until its run is closed."""
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute(
                 "INSERT INTO documents (run_uid, name, uid, body) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
-                (run_uid, name, str(doc["uid"]), json.dumps(dict(doc), default=str)),
+                (run_uid, name, str(doc["uid"]), plain_json(doc)),
             )
 
     def see(self, reference: FrameReference, role: str = SAMPLE) -> bool:
         """Write a frame down before anything is done with it; False when it is known already."""
         image = None if reference.array is None else array_to_bytes(reference.array)
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO frames (run_uid, stream, data_key, seq_num, idx, model, role, "
                 "reference, image) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (*identity(reference.key), self._model, role, reference_to_json(reference), image),
             )
             return cursor.rowcount == 1
+
+    def begin(self, key: FrameKey) -> int:
+        """Count that a frame is about to be read; give how often it was and never came back.
+
+        A frame that takes the process with it would otherwise do so at each restart.
+        """
+        with self._db.transaction() as db:
+            row = db.execute(
+                f"UPDATE frames SET begun = begun + 1 WHERE {_KEY} RETURNING begun - 1",
+                (*identity(key), self._model),
+            ).fetchone()
+            return 0 if row is None else int(row[0])
+
+    def put_off(self, key: FrameKey) -> None:
+        """Take back that a frame was begun: it came back without an answer, in good order."""
+        with self._db.transaction() as db:
+            db.execute(f"UPDATE frames SET begun = 0 WHERE {_KEY}", (*identity(key), self._model))
 
     def predict(
         self,
@@ -189,11 +139,10 @@ class Ledger:
             intensity: normalized I(Q), shape (n,), or None.
             model: the explaining Debye pattern, shape (n,), or None.
         """
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             row = db.execute(
                 "UPDATE frames SET verdict = ?, prediction = ?, intensity = ?, explanation = ?, "
-                "image = NULL WHERE run_uid = ? AND stream = ? AND data_key = ? AND seq_num = ? "
-                "AND idx = ? AND model = ? AND verdict IS NULL RETURNING id",
+                f"image = NULL WHERE {_KEY} AND verdict IS NULL RETURNING id",
                 (
                     prediction.verdict.value,
                     prediction.model_dump_json(),
@@ -213,11 +162,11 @@ class Ledger:
 
     def run_uids(self) -> list[str]:
         """Give every known run, oldest first."""
-        return [str(row[0]) for row in self._rows("SELECT uid FROM runs ORDER BY time, uid")]
+        return [str(row[0]) for row in self._db.rows("SELECT uid FROM runs ORDER BY time, uid")]
 
     def unanswered(self) -> list[FrameReference]:
         """Give the frames that were seen and have no answer yet, in the order they were seen."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT reference, image FROM frames WHERE role = ? AND verdict IS NULL "
             "AND model = ? ORDER BY id",
             SAMPLE,
@@ -227,12 +176,12 @@ class Ledger:
 
     def kept_documents(self) -> list[tuple[str, Mapping[str, object]]]:
         """Give name and body of the documents kept of runs that are not closed, in order."""
-        rows = self._rows("SELECT name, body FROM documents ORDER BY id")
+        rows = self._db.rows("SELECT name, body FROM documents ORDER BY id")
         return [(str(name), json.loads(str(body))) for name, body in rows]
 
     def darks(self, run_uid: str) -> list[FrameReference]:
         """Give the dark frames of a run, in the order they were seen."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT reference, image FROM frames WHERE run_uid = ? AND role = ? AND model = ? "
             "ORDER BY id",
             run_uid,
@@ -245,7 +194,7 @@ class Ledger:
 
     def undelivered(self, sink: str, limit: int) -> list[Delivery]:
         """Give the oldest predictions that `sink` has not confirmed, at most `limit`."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT id, prediction, intensity, explanation FROM outbox JOIN frames "
             "ON id = frame_id WHERE sink = ? ORDER BY frame_id LIMIT ?",
             sink,
@@ -263,7 +212,7 @@ class Ledger:
 
     def delivered(self, sink: str, deliveries: Sequence[Delivery]) -> None:
         """Strike predictions from the outbox that a sink has confirmed."""
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.executemany(
                 "DELETE FROM outbox WHERE sink = ? AND frame_id = ?",
                 [(sink, delivery.frame_id) for delivery in deliveries],
@@ -271,11 +220,11 @@ class Ledger:
 
     def backlog(self, sink: str) -> int:
         """Count the predictions that `sink` has not confirmed."""
-        return int(str(self._rows("SELECT COUNT(*) FROM outbox WHERE sink = ?", sink)[0][0]))
+        return int(str(self._db.rows("SELECT COUNT(*) FROM outbox WHERE sink = ?", sink)[0][0]))
 
     def runs_to_open(self, sink: str) -> list[RunOpened]:
         """Give the runs that `sink` has not been told of, oldest first."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT uid, time, metadata FROM run_outbox JOIN runs ON uid = run_uid "
             "WHERE sink = ? AND what = ? ORDER BY time, uid",
             sink,
@@ -288,7 +237,7 @@ class Ledger:
 
     def runs_to_close(self, sink: str) -> list[RunClosed]:
         """Give the stopped runs of which `sink` has every prediction, and not yet the stop."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT uid, closed FROM run_outbox AS o JOIN runs ON uid = o.run_uid WHERE o.sink = ? "
             "AND o.what = ? AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.sink = o.sink "
             "AND p.run_uid = uid) AND NOT EXISTS (SELECT 1 FROM frames AS f WHERE f.model = ? "
@@ -309,7 +258,7 @@ class Ledger:
         self._strike_run(sink, run_uid, _CLOSED)
 
     def _strike_run(self, sink: str, run_uid: str, what: str) -> None:
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute(
                 "DELETE FROM run_outbox WHERE sink = ? AND run_uid = ? AND what = ?",
                 (sink, run_uid, what),
@@ -319,14 +268,14 @@ class Ledger:
 
     def account(self, run_uid: str | None = None) -> Account:
         """Count the sample frames of one run, or of all."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT verdict, COUNT(*) FROM frames WHERE role = ? AND model = ? "
             "AND run_uid = COALESCE(?, run_uid) GROUP BY verdict",
             SAMPLE,
             self._model,
             run_uid,
         )
-        waiting = self._rows(
+        waiting = self._db.rows(
             "SELECT sink, COUNT(*) FROM outbox WHERE run_uid = COALESCE(?, run_uid) GROUP BY sink",
             run_uid,
         )
@@ -345,5 +294,4 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; what was written stays."""
-        with self._lock:
-            self._db.close()
+        self._db.close()

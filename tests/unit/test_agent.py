@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qd_agent.agent import RETRY_DELAYS_S, Agent, Stages
+from qd_agent.agent import MAX_CRASHES, RETRY_DELAYS_S, Agent, DocumentRouter, Stages
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Sized, Verdict
+from qd_agent.documents import RouterSettings, open_router
 from qd_agent.ledger import Ledger
 from tests.helpers import records
+from tests.helpers.hostile_documents import DOCUMENTS, OPENING
 
 
 class Script:
@@ -26,7 +28,7 @@ class Script:
 
 class Reader:
     def __init__(self):
-        self.problems: dict[int, list[Exception]] = {}
+        self.problems: dict[int, list[BaseException]] = {}
 
     def read(self, reference: FrameReference) -> Frame:
         problems = self.problems.get(reference.key.seq_num)
@@ -62,15 +64,16 @@ class Sizer:
 
 
 class Rig:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, router: DocumentRouter | None = None):
         self.reader, self.reducer = Reader(), Reducer()
         self.ledger = Ledger(path, "pbs-1", ["redis"])
         self.answers = 0
         self.agent = Agent(
-            Script(),
+            router or Script(),
             Stages(self.reader, self.reducer, Sizer()),
             self.ledger,
             provenance=records.provenance(),
+            streams=frozenset({"primary"}),
             dark_streams=frozenset({"dark"}),
             on_answer=self._count,
         )
@@ -181,3 +184,53 @@ def test_a_malformed_document_changes_nothing(rig: Rig):
 def test_readings_that_are_no_numbers_do_not_reach_the_stores(rig: Rig):
     rig.take(records.reference(readings={"monitor": float("nan"), "temperature": 380.0}))
     assert rig.predictions()[0].readings == {"temperature": 380.0}
+
+
+def test_a_frame_that_kills_the_process_each_time_is_set_aside(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    first = Rig(path)
+    first.reader.problems[1] = [KeyboardInterrupt()]  # stands for a crash: nothing is caught
+    with pytest.raises(KeyboardInterrupt):
+        first.take(records.reference(seq_num=1))
+    first.ledger.close()
+    for _ in range(MAX_CRASHES - 1):
+        again = Rig(path)
+        again.reader.problems[1] = [KeyboardInterrupt()]
+        with pytest.raises(KeyboardInterrupt):
+            again.agent.recover()
+        again.ledger.close()
+    last = Rig(path)
+    last.reader.problems[1] = [KeyboardInterrupt()]
+    assert last.agent.recover() == 1
+    (only,) = last.predictions()
+    assert only.verdict is Verdict.BAD_FRAME
+    assert f"{MAX_CRASHES} times" in only.reason
+    last.ledger.close()
+
+
+def test_a_frame_that_was_only_away_does_not_count_as_a_crash(rig: Rig):
+    rig.reader.problems[1] = [Unavailable("away") for _ in range(len(RETRY_DELAYS_S))]
+    rig.take(records.reference(seq_num=1))
+    while rig.agent.waiting:
+        rig.agent.retry(now=float("inf"))
+    assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
+
+
+def test_darks_are_not_expected_to_be_answered(rig: Rig):
+    rig.take(RunOpened("run-1", 1.0, {}))
+    rig.take(RunClosed("run-1", 2.0, "success", "", {"primary": 4, "dark": 3}))
+    (closed,) = rig.ledger.runs_to_close("redis")
+    assert closed.expected == {"primary": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "document"), [doc for _, doc in DOCUMENTS], ids=[name for name, _ in DOCUMENTS]
+)
+def test_hostile_documents_leave_the_path_alive(tmp_path: Path, name: str, document: dict):
+    made = Rig(tmp_path / "ledger.sqlite", router=open_router(RouterSettings()))
+    for opening in OPENING:
+        made.agent.step(*opening)
+    made.agent.step(name, document)
+    made.agent.step("start", {"uid": "run-2", "time": 1.0})
+    assert "run-2" in made.ledger.run_uids()
+    made.ledger.close()

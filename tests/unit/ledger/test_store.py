@@ -100,6 +100,24 @@ def test_a_run_is_announced_once_and_late_metadata_are_filled_in(ledger: Ledger)
     assert ledger.runs_to_open("redis") == []
 
 
+def test_metadata_that_json_cannot_say_are_kept_as_well_as_they_can_be(ledger: Ledger):
+    odd = {"a": np.arange(2), "b": np.float32(1.5), "c": {(1, 2): "lost"}, "d": b"x", "e": {3: 4}}
+    ledger.open_run(RunOpened("run-1", 1.0, odd))
+    (run,) = ledger.runs_to_open("redis")
+    assert run.metadata == {"a": [0, 1], "b": 1.5, "c": {}, "d": "b'x'", "e": {"3": 4}}
+
+
+def test_documents_are_kept_until_their_run_is_closed(ledger: Ledger):
+    ledger.open_run(opened())
+    ledger.keep_document("run-1", "start", {"uid": "run-1"})
+    ledger.keep_document("run-1", "start", {"uid": "run-1"})
+    ledger.keep_document("run-2", "descriptor", {"uid": "d-1", "run_start": "run-2"})
+    names = [name for name, _ in ledger.kept_documents()]
+    assert names == ["start", "descriptor"]
+    ledger.close_run(closed())
+    assert ledger.kept_documents() == [("descriptor", {"uid": "d-1", "run_start": "run-2"})]
+
+
 def test_darks_are_kept_apart_from_samples(ledger: Ledger):
     ledger.see(records.reference(stream="dark"), DARK)
     assert ledger.unanswered() == []
@@ -176,13 +194,13 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path):
 
 
 def test_a_full_disk_is_fatal_before_the_frame_is_acknowledged(ledger: Ledger):
-    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
-    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = ledger._db.connection.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.connection.execute(f"PRAGMA max_page_count = {pages}")
     endless = map(records.reference, itertools.repeat("run-1"), itertools.count(1))
     with pytest.raises(Fatal, match="disk"):
         deque(map(ledger.see, endless), maxlen=0)
     seen = ledger.account().seen
-    ledger._db.execute("PRAGMA max_page_count = 100000")
+    ledger._db.connection.execute("PRAGMA max_page_count = 100000")
     assert ledger.see(records.reference(seq_num=seen + 1)), "the refused frame was not kept"
 
 
