@@ -132,5 +132,6 @@ def draw_growth(moments: Sequence[Moment], title: str, path: Path) -> None:
         )
     axes.set(xlabel=f"time ({unit})", ylabel="number-average diameter (nm)", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if moments:
+        axes.legend(frameon=False)
     _save(figure, path)
