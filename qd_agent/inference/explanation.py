@@ -73,7 +73,7 @@ class Fit:
     Attributes:
         model, background: shape (1251,), in the unit of the given pattern.
         significance: amplitude of the nanocrystals over its uncertainty.
-        misfit: root mean square of the residual beyond noise, over that of the Debye part's ripple.
+        misfit: structured residual over the ripple of the Debye part; see `_misfit`.
         rwp: √(Σ w (y − model)² / Σ w y²), noise included.
     """
 
@@ -321,9 +321,11 @@ def _misfit(residual: Float, debye: Float, splines: Float) -> float:
     """Structured residual over the ripple that the Debye part adds beyond any background.
 
     All in units of the uncertainty; smoothing over nine bins (0.1 1/Å) leaves what has structure.
+    One unit (noise, or one percent of the pattern) is added to the ripple: a faint ripple must not
+    be blamed for what a spline cannot follow in the background.
     """
     ripple = debye - splines @ np.linalg.lstsq(splines, debye, rcond=None)[0]
     contrast = float(np.mean(uniform_filter1d(ripple, 9, mode="nearest") ** 2))
     white = float(np.mean(np.diff(residual, 2) ** 2)) / 6.0 / 9.0 if residual.size > 2 else 0.0
     structured = float(np.mean(uniform_filter1d(residual, 9, mode="nearest") ** 2)) - white
-    return float(np.sqrt(max(structured, 0.0) / max(contrast, 1e-6)))
+    return float(np.sqrt(max(structured, 0.0) / (contrast + 1.0)))
