@@ -70,10 +70,11 @@ def draw(source: PatternSource, count: int, batch: int = 256) -> Sample:
     )
 
 
-def logits(network: SizingNetwork, sample: Sample) -> tuple[Float, Float]:
-    """Logits of diameter and volume-weighted diameter, shape (n, bins)."""
+def logits(network: SizingNetwork, sample: Sample) -> tuple[Float, Float, Float]:
+    """Logits of diameter, volume-weighted diameter and root of share, shape (n, bins)."""
     diameter: list[Float] = []
     volume: list[Float] = []
+    share: list[Float] = []
     with torch.inference_mode():
         for start in range(0, len(sample.diameter), 256):
             part = slice(start, start + 256)
@@ -82,21 +83,28 @@ def logits(network: SizingNetwork, sample: Sample) -> tuple[Float, Float]:
             )
             diameter.append(out.diameter.double().numpy())
             volume.append(out.volume.double().numpy())
-    return np.concatenate(diameter), np.concatenate(volume)
+            share.append(out.root_share.double().numpy())
+    return np.concatenate(diameter), np.concatenate(volume), np.concatenate(share)
 
 
 def calibrate(network: SizingNetwork, sample: Sample) -> Calibration:
-    """Temperature that makes the truth most likely, then a widening that covers 90 %."""
+    """Temperature that makes the truth most likely, then widenings that cover 90 %.
+
+    The widening is its own for three groups of the predicted share: faint patterns fail otherwise.
+    """
     real = sample.take(sample.kind == 0)
-    diameter, volume = logits(network, real)
+    diameter, volume, share = logits(network, real)
     config = network.config
+    group = distribution.share_group((softmax(share) @ config.root_share.centres()) ** 2)
     temperature = _temperature(diameter, real.diameter, config.diameter)
     volume_temperature = _temperature(volume, real.volume, config.volume)
     return Calibration(
         temperature=temperature,
-        widen=_widening(softmax(diameter, temperature), real.diameter, config.diameter),
+        widen=_widenings(softmax(diameter, temperature), real.diameter, config.diameter, group),
         volume_temperature=volume_temperature,
-        volume_widen=_widening(softmax(volume, volume_temperature), real.volume, config.volume),
+        volume_widen=_widenings(
+            softmax(volume, volume_temperature), real.volume, config.volume, group
+        ),
     )
 
 
@@ -107,13 +115,19 @@ def _temperature(values: Float, truth: Float, axis: Axis) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def _widening(probabilities: Float, truth: Float, axis: Axis) -> float:
-    """Split-conformal: the 90 % quantile of how far truth lies outside, in sd."""
+def _widenings(
+    probabilities: Float, truth: Float, axis: Axis, group: npt.NDArray[np.intp]
+) -> tuple[float, float, float]:
+    """Split-conformal, per group: the 90 % quantile of how far truth lies outside, in sd."""
     centres = axis.centres()
     _, sd = distribution.moments(probabilities, centres)
     low, high = distribution.interval(probabilities, centres, 0.0, COVERAGE)
     outside = np.maximum(low - truth, truth - high) / np.maximum(sd, 1e-3)
-    return float(np.quantile(outside, COVERAGE))
+    first, second, third = (
+        float(np.quantile(outside[group == g], COVERAGE)) if (group == g).any() else 0.0
+        for g in range(3)
+    )
+    return first, second, third
 
 
 def examine(sizer: NetworkSizer, sample: Sample, report: Callable[[int], None]) -> list[Evidence]:
@@ -135,10 +149,10 @@ def choose_limits(evidence: list[Evidence], good: Bool) -> Thresholds:
         return float(np.clip(np.quantile(values, 1.0 - REFUSED_PER_LIMIT), least, most))
 
     return Thresholds(
-        nothing=upper([e.nothing for e in kept], 0.5, 0.9),
-        foreign=upper([e.foreign for e in kept], 0.5, 0.9),
-        significance=-upper([-e.significance for e in kept], -12.0, -3.0),
-        misfit=upper([e.misfit for e in kept], 0.2, 0.8),
+        nothing=upper([e.nothing for e in kept], 0.25, 0.9),
+        foreign=upper([e.foreign for e in kept], 0.25, 0.9),
+        significance=-upper([-e.significance for e in kept], -12.0, -5.0),
+        misfit=upper([e.misfit for e in kept], 0.2, 1.0),
         relative_sd=upper([e.sd / e.diameter for e in kept], 0.1, 0.25),
     )
 

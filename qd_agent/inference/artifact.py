@@ -36,11 +36,13 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(default=1.0, gt=0, description="divides the logits of the diameter")
-    widen: float = Field(
-        default=0.0, description="the 90 % interval grows by this times the sd at both ends"
+    widen: tuple[float, float, float] = Field(
+        default=(0.0, 0.0, 0.0),
+        description="the 90 % interval grows by this times the sd at both ends, for predicted "
+        "shares below 10 %, below 40 %, and above",
     )
     volume_temperature: float = Field(default=1.0, gt=0)
-    volume_widen: float = 0.0
+    volume_widen: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class Thresholds(BaseModel):

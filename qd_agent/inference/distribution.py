@@ -37,8 +37,13 @@ def quantile(probabilities: Float, centres: Float, level: float) -> Float:
     return np.array([np.interp(level, row + ramp, edges) for row in rising])
 
 
+def share_group(fraction: Float) -> npt.NDArray[np.intp]:
+    """Index of the calibration group of each predicted share: below 10 %, below 40 %, above."""
+    return np.searchsorted(np.array([0.1, 0.4]), fraction, side="right")
+
+
 def interval(
-    probabilities: Float, centres: Float, widen: float, coverage: float = 0.9
+    probabilities: Float, centres: Float, widen: float | Float, coverage: float = 0.9
 ) -> tuple[Float, Float]:
     """Central interval of each row, each end moved outwards by `widen` standard deviations."""
     _, sd = moments(probabilities, centres)

@@ -96,13 +96,15 @@ class NetworkSizer:
         volumes = softmax(volume, calibration.volume_temperature)
         centres, volume_centres = config.diameter.centres(), config.volume.centres()
         mean, sd = distribution.moments(sizes, centres)
-        low, high = distribution.interval(sizes, centres, calibration.widen)
+        root = softmax(share) @ config.root_share.centres()
+        fraction = np.clip(root**2, 0.0, 1.0)
+        group = distribution.share_group(fraction)
+        low, high = distribution.interval(sizes, centres, np.array(calibration.widen)[group])
         volume_mean, _ = distribution.moments(volumes, volume_centres)
         volume_low, volume_high = distribution.interval(
-            volumes, volume_centres, calibration.volume_widen
+            volumes, volume_centres, np.array(calibration.volume_widen)[group]
         )
         spread = softmax(dispersion) @ config.dispersion.centres()
-        root = softmax(share) @ config.root_share.centres()
         kinds = softmax(kind)
         classes = distribution.class_probabilities(sizes, centres)
         return [
@@ -113,7 +115,7 @@ class NetworkSizer:
                 volume=float(volume_mean[i]),
                 interval_volume=(float(volume_low[i]), float(volume_high[i])),
                 dispersion=float(spread[i]),
-                fraction=float(np.clip(root[i] ** 2, 0.0, 1.0)),
+                fraction=float(fraction[i]),
                 nothing=float(kinds[i, 1]),
                 foreign=float(kinds[i, 2]),
                 classes=tuple(float(p) for p in classes[i]),
