@@ -79,6 +79,8 @@ def build(
                 task, description="training", total=schedule.steps, completed=step,
                 note=f"loss {loss:.3f}",
             )  # fmt: skip
+            if step % 200 == 0 and not progress.console.is_terminal:
+                typer.echo(f"step {step} of {schedule.steps}, loss {loss:.3f}")
 
         def exported(what: str, done: int, total: int) -> None:
             progress.update(task, description=what, completed=done, total=total, note="")

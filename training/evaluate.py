@@ -21,12 +21,14 @@ SUFFIXES = (".cal", ".xy", ".xye", ".dat", ".txt", ".chi")
 class Outcome:
     """One file: what is known and what was said; `error` when it could not be read.
 
-    `truth_nm` is the exact number average for simulations (over the cluster grid), else the label.
+    `truth_nm` and `truth_volume_nm` are the exact averages over the cluster grid for simulations;
+    for measurements both are the label, which does not say which average it is.
     """
 
     path: Path
     truth: Truth
     truth_nm: float | None
+    truth_volume_nm: float | None
     estimate: Estimate | None
     error: str = ""
 
@@ -47,13 +49,13 @@ class Outcome:
         return "laboratory" if (self.truth.wavelength or 0.0) > 1.0 else "synchrotron"
 
 
-def exact_average(truth: Truth) -> float | None:
-    """Number average over the cluster grid for a simulation's nominal mean and dispersion."""
+def exact_averages(truth: Truth) -> tuple[float | None, float | None]:
+    """(number, volume-weighted) average over the cluster grid, nm, for a simulation's truth."""
     if truth.label_nm is None or truth.dispersion is None:
-        return truth.label_nm
+        return truth.label_nm, truth.label_nm
     grid = cluster_diameters(25.0)
-    weights = lognormal_weights(grid, truth.label_nm, truth.dispersion)
-    return float(averages(grid, weights)[0])
+    number, volume = averages(grid, lognormal_weights(grid, truth.label_nm, truth.dispersion))
+    return float(number), float(volume)
 
 
 def pattern_files(paths: Iterable[Path]) -> list[Path]:
@@ -73,10 +75,10 @@ def evaluate(sizer: Sizer, paths: Iterable[Path], wavelength: float | None = Non
         try:
             pattern = read_pattern(path, truth.wavelength or wavelength)
         except (BadFrame, OSError) as error:
-            outcomes.append(Outcome(path, truth, exact_average(truth), None, str(error)))
+            outcomes.append(Outcome(path, truth, *exact_averages(truth), None, str(error)))
             continue
         estimate = sizer.size([pattern])[0].estimate
-        outcomes.append(Outcome(path, truth, exact_average(truth), estimate))
+        outcomes.append(Outcome(path, truth, *exact_averages(truth), estimate))
     return outcomes
 
 
@@ -106,7 +108,7 @@ def _accuracy(known: list[Outcome]) -> dict[str, float | int]:
         nearest = round(2.0 * o.truth.label_nm) / 2.0
         in_class += estimate.class_nm == nearest
         within += estimate.interval_nm[0] <= (o.truth_nm or 0.0) <= estimate.interval_nm[1]
-        volume_error += abs((estimate.diameter_volume_nm or 0.0) - o.truth.label_nm)
+        volume_error += abs((estimate.diameter_volume_nm or 0.0) - (o.truth_volume_nm or 0.0))
     return {
         "right_class": int(in_class),
         "within_quarter_nm": int((np.abs(errors) <= 0.25).sum()),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qd_agent.core.errors import BadFrame
-from training.evaluate import exact_average, pattern_files
+from training.evaluate import exact_averages, pattern_files
 from training.pattern_files import Truth, read_pattern, truth_of
 
 
@@ -20,10 +20,13 @@ def test_names_tell_the_truth():
 
 
 def test_the_exact_average_differs_from_the_nominal_one_where_the_grid_is_coarse():
-    assert exact_average(Truth(2.5, 0.05)) == pytest.approx(2.5, abs=0.1)
-    assert exact_average(Truth(2.5, 0.05)) != pytest.approx(2.5, abs=1e-3)
-    assert exact_average(Truth(8.0, 0.15)) == pytest.approx(8.0, abs=1e-3)
-    assert exact_average(Truth(4.48)) == 4.48
+    narrow, _ = exact_averages(Truth(2.5, 0.05))
+    assert narrow == pytest.approx(2.5, abs=0.1)
+    assert narrow != pytest.approx(2.5, abs=1e-3)
+    number, volume = exact_averages(Truth(8.0, 0.15))
+    assert number == pytest.approx(8.0, abs=1e-3)
+    assert volume == pytest.approx(8.0 * 1.0225**3, abs=0.02)
+    assert exact_averages(Truth(4.48)) == (4.48, 4.48)
 
 
 def test_one_column_is_the_published_grid(tmp_path: Path):
