@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qd_agent.core.errors import Fatal
-from qd_agent.embedded import RunningServer
+from qd_agent.embedded import RunningServer, write_private
 
 CONFIG = """\
 # Written by `qd-agent demo`; `qd-agent run` takes it as it is.
@@ -31,10 +31,10 @@ reduction:
   monitor_key: monitor
 redis:
   url: {redis}
-  password_env: QD_REDIS_PASSWORD
+  password_file: redis.secret
 tiled:
   uri: {tiled}
-  api_key_env: TILED_API_KEY
+  api_key_file: tiled.secret
 """
 
 
@@ -91,8 +91,10 @@ def start_agent(folder: Path, address: str, redis: RunningServer, tiled: Running
     """Write the agent's configuration to `folder` and start `qd-agent run` with it."""
     config = folder / "agent.yaml"
     config.write_text(CONFIG.format(address=address, redis=redis.url, tiled=tiled.url))
-    secrets = {"QD_REDIS_PASSWORD": redis.secret, "TILED_API_KEY": tiled.secret}
-    return _start("agent", ["-m", "qd_agent", "run", str(config)], folder, secrets)
+    # Files, so that `qd-agent status` and `check` can be used with this configuration meanwhile.
+    write_private(folder / "redis.secret", redis.secret + "\n")
+    write_private(folder / "tiled.secret", tiled.secret + "\n")
+    return _start("agent", ["-m", "qd_agent", "run", str(config)], folder, {})
 
 
 def _start(name: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Child:

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qd_agent.embedded.server import Endpoint, RunningServer, find_server
+from qd_agent.embedded.server import Endpoint, RunningServer, find_server, write_private
 
-__all__ = ["Endpoint", "RunningServer", "find_server", "start_redis", "start_tiled"]
+__all__ = [
+    "Endpoint",
+    "RunningServer",
+    "find_server",
+    "start_redis",
+    "start_tiled",
+    "write_private",
+]
 
 
 def start_redis(folder: Path) -> RunningServer:
