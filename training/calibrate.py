@@ -30,6 +30,10 @@ GOOD_SIGNAL, GOOD_FRACTION = 1.0, 0.02
 and 2500 counts, or 10 % and 100, the strongest peaks stand a few sigma above the noise."""
 
 
+GOOD_SIZES_NM = (1.5, 10.5)
+"""And a size a little inside the range that may be given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Simulated patterns with their truth, as arrays; `kind` indexes `KINDS`."""
@@ -47,7 +51,9 @@ class Sample:
     def good(self) -> Bool:
         """Patterns that an expert would expect a size from."""
         signal = self.fraction * np.sqrt(self.counts)
-        return (self.kind == 0) & (signal >= GOOD_SIGNAL) & (self.fraction >= GOOD_FRACTION)
+        clear = (signal >= GOOD_SIGNAL) & (self.fraction >= GOOD_FRACTION)
+        low, high = GOOD_SIZES_NM
+        return (self.kind == 0) & clear & (self.diameter >= low) & (self.diameter <= high)
 
     def take(self, chosen: Bool) -> Sample:
         """Give some of the patterns."""

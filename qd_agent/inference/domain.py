@@ -25,6 +25,10 @@ DECISIVE = (1.6, 6.0)
 LEAST_DECISIVE = 2.0
 """Of the decisive range, 1/Å, so much must be covered."""
 
+SIZES_NM = (1.3, 10.7)
+"""Sizes that may be given. Training ends at 1.2 and 11 nm; what lies beyond is pressed against
+these ends with a narrow interval (18 nm reads 10.86 nm), so nothing near them is believed."""
+
 BROKEN_SHARE = 0.2
 """More than this share of not finite or clearly negative points is no pattern any more."""
 
@@ -128,6 +132,12 @@ def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:
             Verdict.OUT_OF_DOMAIN,
             f"no PbS Debye pattern explains it: the structured residual is {e.misfit:.2f} of the "
             f"nanocrystals' own ripple (limit {limits.misfit:.2f})",
+        )
+    if not SIZES_NM[0] <= e.diameter <= SIZES_NM[1]:
+        return Refusal(
+            Verdict.OUT_OF_DOMAIN,
+            f"the nanocrystals are {'smaller' if e.diameter < SIZES_NM[0] else 'larger'} than what "
+            f"the model sizes, {SIZES_NM[0]} to {SIZES_NM[1]} nm",
         )
     if e.sd > limits.relative_sd * e.diameter:
         return Refusal(

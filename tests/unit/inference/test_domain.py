@@ -46,6 +46,8 @@ def test_a_window_with_its_middle_missing_is_refused():
         ({"foreign": 0.95}, Verdict.OUT_OF_DOMAIN),
         ({"misfit": 2.0}, Verdict.OUT_OF_DOMAIN),
         ({"sd": 2.0}, Verdict.OUT_OF_DOMAIN),
+        ({"diameter": 10.9, "sd": 0.05}, Verdict.OUT_OF_DOMAIN),
+        ({"diameter": 1.1, "sd": 0.05}, Verdict.OUT_OF_DOMAIN),
         ({"sd": 2.0, "fraction": 0.005}, Verdict.NO_NANOCRYSTALS),
     ],
 )

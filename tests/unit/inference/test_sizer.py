@@ -18,7 +18,8 @@ from qd_agent.core.prediction import Estimate, Verdict
 from qd_agent.inference import SizerSettings, open_sizer
 from qd_agent.inference.sizer import NetworkSizer
 from training.background import liquid_background
-from training.materials import NAMED, named
+from training.materials import NAMED, named, powder
+from training.simulation import NanocrystalSimulator
 
 Q = PUBLISHED_GRID.values()
 MakePattern = Callable[..., Pattern]
@@ -84,6 +85,23 @@ def test_windows_without_size_are_named(
     estimate = sizer.size([make(4.0, low=low, high=high)])[0].estimate
     assert_no_size(estimate)
     assert estimate.verdict is Verdict.INSUFFICIENT_Q
+
+
+@pytest.mark.parametrize("width", [0.005, 0.03])
+def test_coarse_powder_of_lead_sulfide_is_too_large_to_size(sizer: NetworkSizer, width: float):
+    rng = np.random.default_rng(0)
+    lines = powder(Q, "fcc", 5.934, width, rng)
+    estimate = sizer.size([pattern_of(rng.poisson(lines * 2000.0).astype(float))])[0].estimate
+    assert_no_size(estimate)
+    assert estimate.verdict is Verdict.OUT_OF_DOMAIN
+
+
+def test_clusters_beyond_the_range_are_not_pressed_into_it(sizer: NetworkSizer):
+    large = NanocrystalSimulator(Q, max_diameter_nm=20.0).intensity(15.0, 0.1)
+    counted = np.random.default_rng(0).poisson(large * 2000.0).astype(float)
+    estimate = sizer.size([pattern_of(counted)])[0].estimate
+    assert_no_size(estimate)
+    assert "larger" in estimate.reason
 
 
 def test_liquids_have_no_nanocrystals(sizer: NetworkSizer):
