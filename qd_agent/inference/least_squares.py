@@ -1,0 +1,148 @@
+"""Least squares for nanocrystals over a smooth background, none of them negative.
+
+The Debye part may be bent by shapes (its derivatives, texture, slopes), each held by a prior. All
+is done in units of the data's uncertainty, which is read off the data themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import BSpline
+from scipy.ndimage import uniform_filter1d
+from scipy.optimize import nnls
+
+Float = npt.NDArray[np.float64]
+
+KNOTS: tuple[float, ...] = (
+    0.98, 1.13, 1.28, 1.43, 1.6, 1.85, 2.2, 2.7, 3.3, 4.0, 5.0, 6.5, 8.5, 11.0, 15.01
+)  # fmt: skip
+"""Background spline, 1/Å: follows a liquid's halo below 1.6, where PbS has no reflection, and is
+wider than the peaks of nanocrystals above."""
+
+PRIOR_SD: Mapping[str, float] = MappingProxyType(
+    {
+        "scale": 0.004,
+        "dispersion": 0.04,
+        "b_lead": 0.4,
+        "b_sulfur": 1.0,
+        "broadening": 2e-4,
+        "tilt": 0.3,
+        "slope": 0.1,
+        "curve": 0.1,
+        "wave": 0.05,
+        "texture_111": 0.3,
+        "texture_100": 0.3,
+        "texture_110": 0.3,
+    }
+)
+"""How far each shape may move from its usual value (units of the quantity, Å² for B)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is fitted, in units of the uncertainty: bins in use, errors, target, background."""
+
+    use: npt.NDArray[np.bool_]
+    error: Float
+    target: Float
+    splines: Float
+
+    def weigh(self, curve: Float) -> Float:
+        """Curve on all bins (1251,) to the bins in use, over their uncertainty."""
+        return curve[self.use] / self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Amplitude, shifts of the shapes in units of their prior's sd, background, cost (χ²)."""
+
+    amplitude: float
+    shifts: dict[str, float]
+    background: Float
+    cost: float
+
+
+def solve(
+    data: Data, plain: Float, columns: dict[str, Float], behind: dict[str, float], usual: float
+) -> Solution:
+    """Least squares for amplitude a ≥ 0, a·shift of each shape, and a background ≥ 0.
+
+    A shift may have either sign, so its column enters twice. Its prior is a row of the system,
+    scaled by the `usual` amplitude; `behind` is how far its start lies from where it is now.
+    """
+    names = list(columns)
+    count = len(names)
+    shapes = [data.weigh(columns[n]) * PRIOR_SD[n] for n in names]
+    # With shapes, the plain part keeps at least a third of its usual amplitude: they bend it, they
+    # must not replace it.
+    least = usual / 3.0 if names else 0.0
+    debye = data.weigh(plain)
+    design = np.column_stack([debye, *shapes, data.splines, data.target - least * debye])
+    # The triangular factor has the same minimum and 40 rows instead of 1251.
+    factor = np.asarray(np.linalg.qr(design, mode="r"), dtype=np.float64)
+    wanted = np.array([behind.get(n, 0.0) / PRIOR_SD[n] for n in names])
+    prior = np.zeros((count, factor.shape[1]))
+    prior[:, 1 : 1 + count] = np.eye(count) / usual
+    prior[:, -1] = wanted
+    system = np.concatenate([factor, prior])
+    mirrored = np.column_stack([system[:, :-1], -system[:, 1 : 1 + count]])
+    answer, residual = nnls(mirrored, system[:, -1], maxiter=20 * mirrored.shape[1])
+    background = answer[1 + count : mirrored.shape[1] - count]
+    signed = answer[1 : 1 + count] - answer[mirrored.shape[1] - count :]
+    amplitude = least + float(answer[0])
+    scale = amplitude if amplitude > 1e-9 else np.inf
+    return Solution(
+        amplitude=amplitude,
+        shifts={n: float(s / scale) for n, s in zip(names, signed, strict=True)},
+        background=background,
+        cost=float(residual) ** 2,
+    )
+
+
+def spline_basis(q: Float) -> Float:
+    """Nonnegative cubic B-splines on KNOTS, shape (nq, number of knots + 2)."""
+    knots = np.concatenate([[KNOTS[0]] * 3, KNOTS, [KNOTS[-1]] * 3])
+    return np.asarray(BSpline.design_matrix(q, knots, 3).toarray(), dtype=np.float64)
+
+
+def noise(y: Float) -> Float:
+    """Standard uncertainty of each point, from the pattern itself.
+
+    Counting noise goes with √y; its size comes from second differences (variance 6 σ² for white
+    noise), robustly. One percent of y is added for what no model describes.
+    """
+    level = np.maximum(uniform_filter1d(y, 15, mode="nearest"), 0.02 * max(float(y.mean()), 1e-9))
+    second = np.diff(y, 2) / np.sqrt(6.0 * level[1:-1])
+    unit = float(np.median(np.abs(second)) / 0.6745) if second.size else 0.0
+    return np.sqrt(unit**2 * level + (0.01 * level) ** 2)
+
+
+def significance(design: Float, coefficients: Float, residual: Float) -> float:
+    """Amplitude over its uncertainty; neighbouring residuals that agree count as fewer points."""
+    if coefficients[0] <= 0:
+        return 0.0
+    active = np.flatnonzero(coefficients > 0)
+    normal = design[:, active].T @ design[:, active]
+    variance = float(np.linalg.pinv(normal)[0, 0])
+    together = uniform_filter1d(residual, 9, mode="nearest")
+    chi2 = max(float(np.mean(residual**2)), 9.0 * float(np.mean(together**2)), 1e-12)
+    return float(coefficients[0] / np.sqrt(variance * chi2))
+
+
+def misfit(residual: Float, debye: Float, splines: Float) -> float:
+    """Structured residual over the ripple that the Debye part adds beyond any background.
+
+    All in units of the uncertainty; smoothing over nine bins (0.1 1/Å) leaves what has structure.
+    One unit (noise, or one percent of the pattern) is added to the ripple: a faint ripple must not
+    be blamed for what a spline cannot follow in the background.
+    """
+    ripple = debye - splines @ np.linalg.lstsq(splines, debye, rcond=None)[0]
+    contrast = float(np.mean(uniform_filter1d(ripple, 9, mode="nearest") ** 2))
+    white = float(np.mean(np.diff(residual, 2) ** 2)) / 6.0 / 9.0 if residual.size > 2 else 0.0
+    structured = float(np.mean(uniform_filter1d(residual, 9, mode="nearest") ** 2)) - white
+    return float(np.sqrt(max(structured, 0.0) / (contrast + 1.0)))

@@ -1,0 +1,47 @@
+"""The solver behind the explanation."""
+
+import numpy as np
+import pytest
+
+from qd_agent.inference.explanation import BINNED_Q
+from qd_agent.inference.least_squares import Data, noise, solve, spline_basis
+
+
+def data_for(pattern: np.ndarray) -> Data:
+    error = np.full_like(pattern, 0.01)
+    use = np.ones(pattern.size, dtype=bool)
+    return Data(use, error, pattern / error, spline_basis(BINNED_Q) / error[:, None])
+
+
+def test_amplitude_shift_and_background_are_recovered():
+    debye = 1.0 + np.sin(20.0 * BINNED_Q)
+    shape = np.cos(20.0 * BINNED_Q)
+    background = spline_basis(BINNED_Q).sum(axis=1)
+    pattern = 0.7 * (debye + 0.2 * 0.3 * shape) + 0.4 * background
+    found = solve(data_for(pattern), debye, {"tilt": shape}, {}, usual=0.7)
+    assert found.amplitude == pytest.approx(0.7, rel=0.02)
+    # "tilt" has a prior sd of 0.3, so the shift is counted in units of that.
+    assert found.shifts["tilt"] == pytest.approx(0.2, abs=0.03)
+
+
+def test_shifts_may_be_negative_and_backgrounds_may_not():
+    debye = 1.0 + np.sin(20.0 * BINNED_Q)
+    shape = np.cos(20.0 * BINNED_Q)
+    found = solve(data_for(debye - 0.1 * shape), debye, {"tilt": shape}, {}, usual=1.0)
+    assert found.shifts["tilt"] < -0.2
+    below = solve(data_for(debye - 0.5), debye, {}, {}, usual=1.0)
+    assert (below.background >= 0).all()
+
+
+def test_noise_is_read_off_the_pattern():
+    rng = np.random.default_rng(0)
+    counts = 400.0
+    pattern = rng.poisson(np.full(1251, counts)) / counts
+    expected = np.hypot(1 / np.sqrt(counts), 0.01)
+    assert np.median(noise(pattern)) == pytest.approx(expected, rel=0.1)
+
+
+def test_splines_cover_the_grid_evenly():
+    basis = spline_basis(BINNED_Q)
+    assert (basis >= 0).all()
+    np.testing.assert_allclose(basis.sum(axis=1), 1.0, atol=1e-9)
