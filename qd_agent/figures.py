@@ -91,7 +91,7 @@ def _draw_pattern(upper: Axes, lower: Axes, sized: Sized) -> None:
     lower.set_ylabel("residual")
     if sized.explanation is not None:
         model, background = sized.explanation.model, sized.explanation.background
-        upper.plot(pattern.q, model * blank, color=ORANGE, lw=1.1, label="explanation: Debye pattern + background")
+        upper.plot(pattern.q, model * blank, color=ORANGE, lw=1.1, label="explanation")
         upper.plot(pattern.q, background * blank, color=BLUE, lw=0.9, ls="--", label="background")
         lower.plot(pattern.q, (pattern.intensity - model) * blank, color=GREY, lw=0.6)
     else:
