@@ -6,7 +6,7 @@ import fcntl
 import logging
 import queue
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from qd_agent.core.errors import Fatal
 from qd_agent.core.ports import Document, PredictionSink
 from qd_agent.core.prediction import Provenance
 from qd_agent.documents import open_router, open_source
-from qd_agent.embedded import start_redis, start_tiled
+from qd_agent.embedded import RunningServer, start_redis, start_tiled
 from qd_agent.frames import open_reader
 from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
@@ -46,7 +46,7 @@ def run_daemon(config: Config) -> None:
     set_up_logging(config.log_level)
     with ExitStack() as stack:
         stack.enter_context(_alone_in(config.data))
-        redis, tiled = _stores(config, stack)
+        redis, tiled, servers = _stores(config, stack)
         sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
         reader = open_reader(config.frames)
         stack.callback(reader.close)
@@ -97,7 +97,8 @@ def run_daemon(config: Config) -> None:
         # Last: who has subscribed is ready, and a publisher may count on it.
         source = open_source(config.source)
         _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
-        Service(agent, source, couriers, health, documents=documents).run()
+        check = partial(_check_servers, servers)
+        Service(agent, source, couriers, health, documents=documents, check=check).run()
 
 
 def set_up_logging(level: str) -> None:
@@ -138,17 +139,32 @@ def _alone_in(folder: Path) -> Generator[None]:
         yield
 
 
-def _stores(config: Config, stack: ExitStack) -> tuple[RedisConnection, TiledConnection]:
+def _check_servers(servers: Sequence[RunningServer]) -> None:
+    """Raise Fatal when a server of ours has ended; a restart takes up what is on disk."""
+    for server in servers:
+        if not server.alive():
+            raise Fatal(
+                f"the embedded server in {server.folder} has ended: {server.last_line()} "
+                "(nothing is lost; start the agent again)"
+            )
+
+
+def _stores(
+    config: Config, stack: ExitStack
+) -> tuple[RedisConnection, TiledConnection, list[RunningServer]]:
     """Give the connections, starting the servers for which no address is configured."""
+    servers: list[RunningServer] = []
     redis, tiled = resolve_redis(config.redis), resolve_tiled(config.tiled)
     if redis is None:
         server = start_redis(config.data / "redis")
         stack.callback(server.stop)
+        servers.append(server)
         redis = RedisConnection(server.url, server.secret)
         _log.info("started Redis", url=server.url, folder=str(server.folder))
     if tiled is None:
         server = start_tiled(config.data / "tiled", config.frames.allowed_roots)
         stack.callback(server.stop)
+        servers.append(server)
         tiled = TiledConnection(server.url, server.secret)
         _log.info("started Tiled", uri=server.url, folder=str(server.folder))
-    return redis, tiled
+    return redis, tiled, servers

@@ -229,8 +229,9 @@ class Service:
         agent: the path.
         source: where documents come from.
         couriers: one thread per sink, by sink name; not started.
-        documents: the queue between intake and path.
         health: what the heartbeat says.
+        documents: the queue between intake and path.
+        check: called between documents; raises Fatal when something outside is gone for good.
     """
 
     def __init__(
@@ -241,9 +242,10 @@ class Service:
         health: Health,
         *,
         documents: queue.Queue[Document],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._agent, self._source, self._couriers = agent, source, couriers
-        self._health, self._documents = health, documents
+        self._health, self._documents, self._check_outside = health, documents, check
         self._intake = Intake(source, documents)
         self._stopping = threading.Event()
 
@@ -283,6 +285,7 @@ class Service:
             self._health.last_frame = reference.time
 
     def _check(self) -> None:
+        self._check_outside()
         failures = [self._intake.failure, *(c.failure for c in self._couriers.values())]
         for failure in failures:
             if failure is not None:

@@ -1,5 +1,9 @@
 """The agent is killed in the middle of a run, and in the end the books still agree."""
 
+import json
+import os
+import signal
+
 import pytest
 
 from tests.helpers.rig import Rig
@@ -41,3 +45,19 @@ def test_a_terminated_agent_leaves_nothing_undone_that_the_next_cannot_do(rig: R
     assert len(numbers) == len(set(numbers))
     text = rig.terminate(second)
     assert second.returncode == 0, text
+
+
+def test_an_embedded_server_that_dies_stops_the_agent_with_a_clear_line(rig: Rig):
+    agent, beamline = rig.start_both("growth", "--frames", "2", "--binning", "4")
+    assert beamline.wait(timeout=60) == 0
+    rig.predictions(2)
+    pid = json.loads((rig.folder / "agent" / "redis" / "connection.json").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    text = agent.communicate(timeout=30)[1]
+    assert agent.returncode == 1
+    assert "Traceback" not in text
+    assert "the embedded server in" in text.splitlines()[-1]
+    second = rig.start_agent()
+    rig.wait_until_ready(second)
+    assert len(rig.predictions(2)) == 2, "what it had is on disk"
+    rig.terminate(second)
