@@ -48,7 +48,7 @@ def build(
 ) -> None:
     """Make a model from nothing: simulate, train, calibrate, write.
 
-    About 45 minutes on two cores. It can be stopped at any time and taken up with `--resume`.
+    About half an hour on two cores. It can be stopped at any time and taken up with `--resume`.
 
     Example: `qd-train build --output model --seed 0`
     """
