@@ -67,6 +67,10 @@ def numbers_in(path: Path) -> Float:
     return np.array(rows, dtype=np.float64)
 
 
+HIGHEST_Q = 40.0
+"""No X-ray pattern of interest goes further, 1/Å; a column that does holds 2θ in degrees."""
+
+
 def read_pattern(path: Path, wavelength: float | None = None) -> Pattern:
     """Read a file onto the published grid.
 
@@ -84,6 +88,11 @@ def read_pattern(path: Path, wavelength: float | None = None) -> Pattern:
         zero = np.zeros_like(values)
         return Pattern(intensity=values, sigma=zero, coverage=np.ones_like(values))
     wavelength = wavelength or truth_of(path).wavelength
+    if wavelength is None and table[:, 0].max() > HIGHEST_Q:
+        raise BadFrame(
+            f"{path}: the first column goes to {table[:, 0].max():g}, which is 2θ and not Q; "
+            "give --wavelength"
+        )
     q = table[:, 0] if wavelength is None else q_from_two_theta(table[:, 0], wavelength)
     q, first = np.unique(q, return_index=True)
     keep = q > 0

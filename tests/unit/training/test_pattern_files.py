@@ -56,3 +56,11 @@ def test_text_without_numbers_is_named(tmp_path: Path):
     with pytest.raises(BadFrame, match=r"a\.xy"):
         read_pattern(path)
     assert pattern_files([tmp_path]) == [path]
+
+
+def test_two_theta_without_a_wavelength_is_not_taken_for_q(tmp_path: Path) -> None:
+    path = tmp_path / "solvent.xy"
+    path.write_text("10 1\n60 2\n120 1\n")
+    with pytest.raises(BadFrame, match="--wavelength"):
+        read_pattern(path)
+    assert read_pattern(path, 0.5).coverage.any()
