@@ -22,10 +22,11 @@ from qd_agent.core.prediction import Provenance
 from qd_agent.documents import open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
 from qd_agent.frames import open_reader
+from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
 from qd_agent.reduction import open_reducer
-from qd_agent.service import QUEUE_SIZE, Courier, Health, Pulsing, Service
+from qd_agent.service import QUEUE_SIZE, Courier, Service
 from qd_agent.sinks import (
     RedisConnection,
     TiledConnection,
@@ -68,7 +69,8 @@ def run_daemon(config: Config) -> None:
 
         def pulse(sink: PredictionSink) -> None:
             if isinstance(sink, Pulsing):
-                sink.heartbeat(health.fields(ledger, couriers, documents.qsize()))
+                states = {name: courier.state for name, courier in couriers.items()}
+                sink.heartbeat(health.fields(ledger, states, documents.qsize()))
 
         couriers["redis"] = Courier(
             ledger,

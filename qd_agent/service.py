@@ -11,22 +11,19 @@ import os
 import queue
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import FrameType
-from typing import Protocol, runtime_checkable
 
 import structlog
 
-from qd_agent import __version__
 from qd_agent.agent import Agent
 from qd_agent.core.errors import BadFrame, Fatal, QdError, Unavailable
 from qd_agent.core.ports import Document, DocumentSource, PredictionSink
 from qd_agent.core.prediction import Provenance
 from qd_agent.delivery import deliver_once
+from qd_agent.health import Health
 from qd_agent.ledger import Ledger
 
 _log = structlog.get_logger(__name__)
@@ -36,15 +33,6 @@ QUEUE_SIZE = 10_000
 FLUSH_S = 3.0
 """Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
 PULSE_S = 2.0
-
-
-@runtime_checkable
-class Pulsing(Protocol):
-    """A sink that also shows the agent's health."""
-
-    def heartbeat(self, fields: Mapping[str, str | int | float | None]) -> None:
-        """Report; raises Unavailable while the store is away."""
-        ...
 
 
 class Intake(threading.Thread):
@@ -184,42 +172,6 @@ class Courier(threading.Thread):
         """Ask the thread to flush and end."""
         self._stopping.set()
         self._wake.set()
-
-
-@dataclass(slots=True)
-class Health:
-    """What the heartbeat says of the daemon."""
-
-    agent_id: str
-    source: str
-    model: str
-    started: float = field(default_factory=time.time)
-    last_frame: float | None = None
-    state: str = "starting"
-
-    def fields(
-        self, ledger: Ledger, couriers: Mapping[str, Courier], queued: int
-    ) -> dict[str, str | int | float]:
-        """Give the heartbeat's fields, all of them plain text or numbers."""
-        account = ledger.account()
-        fields: dict[str, str | int | float] = {
-            "agent_id": self.agent_id,
-            "state": self.state,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "version": __version__,
-            "model": self.model,
-            "source": self.source,
-            "started": self.started,
-            "time": time.time(),
-            "last_frame": self.last_frame or "",
-            "queued_documents": queued,
-            **account.as_counts(),
-        }
-        for name, courier in couriers.items():
-            fields[f"sink_{name}"] = courier.state
-            fields[f"backlog_{name}"] = ledger.backlog(name)
-        return fields
 
 
 class Service:

@@ -1,0 +1,64 @@
+"""What the agent says of itself: the heartbeat that `qd-agent status` shows."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from qd_agent import __version__
+from qd_agent.ledger import Ledger
+
+
+@runtime_checkable
+class Pulsing(Protocol):
+    """A sink that also shows the agent's health."""
+
+    def heartbeat(self, fields: Mapping[str, str | int | float | None]) -> None:
+        """Report; raises Unavailable while the store is away."""
+        ...
+
+
+@dataclass(slots=True)
+class Health:
+    """What the heartbeat says of the daemon."""
+
+    agent_id: str
+    source: str
+    model: str
+    started: float = field(default_factory=time.time)
+    last_frame: float | None = None
+    state: str = "starting"
+
+    def fields(
+        self, ledger: Ledger, sinks: Mapping[str, str], queued: int
+    ) -> dict[str, str | int | float]:
+        """Give the heartbeat's fields, all of them plain text or numbers.
+
+        Args:
+            ledger: the books.
+            sinks: state of each sink ('connecting', 'up', 'down', 'failed'), by its name.
+            queued: documents that wait for the path.
+        """
+        account = ledger.account()
+        fields: dict[str, str | int | float] = {
+            "agent_id": self.agent_id,
+            "state": self.state,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "model": self.model,
+            "source": self.source,
+            "started": self.started,
+            "time": time.time(),
+            "last_frame": self.last_frame or "",
+            "queued_documents": queued,
+            **account.as_counts(),
+        }
+        for name, state in sinks.items():
+            fields[f"sink_{name}"] = state
+            fields[f"backlog_{name}"] = ledger.backlog(name)
+        return fields
