@@ -29,8 +29,9 @@ RETRY_DELAYS_S = (1.0, 5.0, 15.0, 30.0)
 MAX_CRASHES = 3
 """A damaged file can take the process with it (HDF5 is not proof against that); not for ever."""
 
-_REFERRED_TO = frozenset({"start", "descriptor", "stream_resource", "resource"})
-"""Documents that come once and without which later ones say nothing."""
+_KEPT = frozenset({"start", "descriptor", "stream_resource", "stream_datum"})
+"""Documents by which a new process knows what an open run has announced. Events are not among
+them: a frame whose event came to the old process goes on without readings."""
 
 
 class DocumentRouter(Protocol):
@@ -116,6 +117,7 @@ class Agent:
         self._on_answer = on_answer
         self._prepared: set[str] = set()
         self._closed: set[str] = set()
+        self._descriptors: dict[str, str] = {}
         self._waiting: dict[FrameKey, _Waiting] = {}
 
     def step(self, name: str, doc: Mapping[str, object]) -> None:
@@ -123,17 +125,37 @@ class Agent:
         for happening in self.note(name, doc):
             self.answer(happening)
 
-    def note(self, name: str, doc: Mapping[str, object]) -> list[FrameReference]:
-        """Take one document into the books only; give the new sample frames, unanswered."""
+    def note(
+        self, name: str, doc: Mapping[str, object], *, read_darks: bool = True
+    ) -> list[FrameReference]:
+        """Take one document into the books only; give the new sample frames, unanswered.
+
+        Without `read_darks` no file is touched: a next process takes the darks out of the books.
+        """
         try:
             happenings = self._router.route(name, doc)
         except BadFrame as error:
             _log.warning("document refused", document=name, reason=str(error))
             return []
-        if name in _REFERRED_TO:
-            run_uid = doc["uid"] if name == "start" else doc.get("run_start", "")
-            self._ledger.keep_document(str(run_uid), name, doc)
-        return [new for happening in happenings if (new := self._enter(happening)) is not None]
+        run_uid = self._run_of(name, doc)
+        if name in _KEPT and run_uid is not None:
+            self._ledger.keep_document(run_uid, name, doc)
+        return self._enter_all(happenings, read_darks=read_darks)
+
+    def _run_of(self, name: str, doc: Mapping[str, object]) -> str | None:
+        """Give the run that a document to be kept belongs to, where that can be said."""
+        if name == "start":
+            return str(doc["uid"])
+        if name == "stream_datum":
+            return self._descriptors.get(str(doc.get("descriptor")))
+        run_uid = doc.get("run_start")
+        if run_uid is not None and name == "descriptor":
+            self._descriptors[str(doc["uid"])] = str(run_uid)
+        return None if run_uid is None else str(run_uid)
+
+    def _enter_all(self, happenings: list[Happening], *, read_darks: bool) -> list[FrameReference]:
+        entered = [self._enter(happening, read_darks=read_darks) for happening in happenings]
+        return [reference for reference in entered if reference is not None]
 
     def answer(self, reference: FrameReference) -> None:
         """Read, reduce and size one seen frame, and write the answer down."""
@@ -147,25 +169,28 @@ class Agent:
             del self._waiting[waiting.reference.key]
             self._attempt(waiting)
 
-    def recover(self) -> int:
-        """Take up what an earlier process has left; give how many frames it had not answered.
+    def recover(self, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Take up what an earlier process has left; give how many frames were answered.
 
         The router hears of the runs again that were open, so that their next documents make sense
         and show which frames were missed meanwhile.
         """
         for name, doc in self._ledger.kept_documents():
-            self._router.route(name, doc)
-        left = self._ledger.unanswered()
-        for reference in left:
+            self.note(name, doc)
+        answered = 0
+        for reference in self._ledger.unanswered():
+            if stopping():
+                break
             self.answer(reference)
-        return len(left)
+            answered += 1
+        return answered
 
     @property
     def waiting(self) -> int:
         """Number of frames that are away and will be tried again."""
         return len(self._waiting)
 
-    def _enter(self, happening: Happening) -> FrameReference | None:
+    def _enter(self, happening: Happening, *, read_darks: bool) -> FrameReference | None:
         if isinstance(happening, RunOpened):
             self._ledger.open_run(happening)
             self._forget_closed_runs()
@@ -174,8 +199,9 @@ class Agent:
         if isinstance(happening, RunClosed):
             return self._close(happening)
         if happening.key.stream in self._dark_streams:
-            self._prepare(happening.key.run_uid)
-            if self._ledger.see(happening, DARK):
+            if read_darks:
+                self._prepare(happening.key.run_uid)
+            if self._ledger.see(happening, DARK) and read_darks:
                 self._add_dark(happening)
             return None
         return happening if self._ledger.see(happening, SAMPLE) else None
@@ -185,8 +211,12 @@ class Agent:
         expected = {s: n for s, n in run.expected.items() if s in self._streams}
         self._ledger.close_run(replace(run, expected=expected))
         self._closed.add(run.run_uid)
+        self._descriptors = {d: r for d, r in self._descriptors.items() if r != run.run_uid}
         counts = self._ledger.account(run.run_uid).as_counts()
-        _log.info("run closed", run=run.run_uid, exit_status=run.exit_status, **counts)
+        announced = sum(expected.values())
+        # A frame is at least an event, so fewer frames than events are a loss, never a rule.
+        log = _log.warning if counts["seen"] < announced else _log.info
+        log("run closed", run=run.run_uid, status=run.exit_status, expected=announced, **counts)
 
     def _forget_closed_runs(self) -> None:
         # Not at the stop itself: frames that it made known, or that are away, still need the dark.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from qd_agent.config import Config, load_config
 from qd_agent.core.errors import QdError
@@ -112,11 +113,12 @@ def _redis_connection(config: Config) -> Generator[RedisConnection]:
     elif running is not None:
         yield RedisConnection(running.url, running.secret)
     else:
-        server = start_redis(folder)
-        try:
-            yield RedisConnection(server.url, server.secret)
-        finally:
-            server.stop()
+        with TemporaryDirectory(prefix="qd-check-") as trial:
+            server = start_redis(Path(trial))
+            try:
+                yield RedisConnection(server.url, server.secret)
+            finally:
+                server.stop()
 
 
 @contextmanager
@@ -129,8 +131,9 @@ def _tiled_connection(config: Config) -> Generator[TiledConnection]:
     elif running is not None:
         yield TiledConnection(running.url, running.secret)
     else:
-        server = start_tiled(folder, config.frames.allowed_roots)
-        try:
-            yield TiledConnection(server.url, server.secret)
-        finally:
-            server.stop()
+        with TemporaryDirectory(prefix="qd-check-") as trial:
+            server = start_tiled(Path(trial), config.frames.allowed_roots)
+            try:
+                yield TiledConnection(server.url, server.secret)
+            finally:
+                server.stop()

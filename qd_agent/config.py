@@ -110,13 +110,21 @@ def _plain(
     """Turn ruamel's nodes into plain values, noting the line of every key."""
     if isinstance(node, dict):
         for key in node:
-            lines[*place, str(key)] = node.lc.key(key)[0] + 1  # pyright: ignore[reportAttributeAccessIssue] - ruamel's CommentedMap
+            lines[*place, str(key)] = _line_of(node, key, place, lines)
         return {str(key): _plain(value, (*place, str(key)), lines) for key, value in node.items()}
     if isinstance(node, list):
         for i in range(len(node)):
-            lines[*place, i] = node.lc.item(i)[0] + 1  # pyright: ignore[reportAttributeAccessIssue] - ruamel's CommentedSeq
+            lines[*place, i] = _line_of(node, i, place, lines)
         return [_plain(value, (*place, i), lines) for i, value in enumerate(node)]
     return node
+
+
+def _line_of(node: object, key: object, place: tuple[str | int, ...], lines: Lines) -> int:
+    """Give the line of a key or item; merged and tagged ones have none, they get their parent's."""
+    known: object = getattr(getattr(node, "lc", None), "data", None)
+    if isinstance(known, dict) and key in known:
+        return int(known[key][0]) + 1
+    return _line(lines, place)
 
 
 def _line(lines: Lines, place: tuple[str | int, ...]) -> int:
@@ -133,8 +141,8 @@ def _describe(place: tuple[str | int, ...], item: Mapping[str, object]) -> str:
         return f"{name}: unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
     if item["type"] == "missing":
         return f"{name}: missing, and it has no default"
-    if place[-1:] in (("url",), ("uri",)):
-        return f"{name}: {item['msg']}"  # what was found may hold a password
+    if place[:1] in (("redis",), ("tiled",)):
+        return f"{name}: {item['msg']}"  # what was found may be a secret, or hold one
     return f"{name}: {item['msg']}, found {item['input']!r}"
 
 
@@ -158,5 +166,5 @@ def _anchored(model: _Settings, folder: Path) -> _Settings:
         elif isinstance(value, Path):
             changed[name] = folder / value.expanduser()
         elif isinstance(value, list):
-            changed[name] = [folder / v if isinstance(v, Path) else v for v in value]
+            changed[name] = [folder / v.expanduser() if isinstance(v, Path) else v for v in value]
     return model.model_copy(update=changed)

@@ -76,7 +76,9 @@ def draw_patterns(answers: Sequence[tuple[str, Sized]], path: Path) -> None:
     )[:, 0]
     for (name, sized), upper, lower in zip(answers, axes[::2], axes[1::2], strict=True):
         _draw_pattern(upper, lower, sized)
-        upper.set_title(f"{name}\n{headline(sized.estimate)}", fontsize=10, loc="left")
+        shown = name.encode("utf-8", "replace").decode()
+        title = f"{shown}\n{headline(sized.estimate)}"
+        upper.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes[-1].set_xlabel("Q (1/Å)")
     _save(figure, path)
 

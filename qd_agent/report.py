@@ -49,7 +49,8 @@ def _print(answer: FileAnswer, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(answer.record()) + "\n")
     elif answer.sized is None:
-        sys.stderr.write(f"{answer.estimate.reason}\n")  # it names the file
+        reason = answer.estimate.reason.removeprefix(f"{answer.path}: ")
+        sys.stderr.write(f"{answer.path}: {reason}\n")
     else:
         sys.stdout.write(f"{answer.path.name}: {headline(answer.estimate)}{_extra(answer)}\n")
     sys.stdout.flush()

@@ -164,6 +164,7 @@ class Courier(threading.Thread):
             while time.monotonic() < deadline and self._turn():
                 pass
             if self._sink is not None:
+                self._pulse(self._sink)
                 self._sink.close()
         except QdError as error:
             _log.warning("not all delivered, the rest goes at the next start", reason=str(error))
@@ -213,7 +214,7 @@ class Service:
         self._intake.start()
         try:
             self._health.state = "running"
-            left = self._agent.recover()
+            left = self._agent.recover(self._stopping.is_set)
             if left:
                 _log.info("answered frames that an earlier process had left", frames=left)
             while not self._stopping.is_set():
@@ -242,6 +243,9 @@ class Service:
         for failure in failures:
             if failure is not None:
                 raise Fatal(str(failure))
+        for thread in (self._intake, *self._couriers.values()):
+            if not thread.is_alive():  # an error of ours: it stands above, with its traceback
+                raise Fatal(f"the thread {thread.name} has ended unexpectedly; start again")
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._stopping.is_set():
@@ -253,11 +257,12 @@ class Service:
         self._intake.stop()
         # What the queue still holds is written down as seen, so that the next start answers it.
         while not self._documents.empty():
-            self._agent.note(*self._documents.get_nowait())
+            self._agent.note(*self._documents.get_nowait(), read_darks=False)
         for courier in self._couriers.values():
             courier.stop()
+        deadline = time.monotonic() + FLUSH_S + 0.5
         for courier in self._couriers.values():
             if courier.is_alive():
-                courier.join(timeout=FLUSH_S + 1.0)
+                courier.join(timeout=max(0.0, deadline - time.monotonic()))
         self._source.close()
         _log.info("stopped")

@@ -105,6 +105,7 @@ def _start(name: str, command: Sequence[str], folder: Path, env: Mapping[str, st
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops its children
             env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
         )
     return Child(name, process, log)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from qd_agent.core.errors import Fatal, Unavailable
+from qd_agent.core.errors import Fatal, Mistake, Unavailable
 from qd_agent.demo import DemoOptions
 from qd_agent.demo.processes import Child, free_port, start_agent, start_beamline, wait_for_file
 from qd_agent.demo.screen import Screen, open_screen
@@ -51,6 +51,8 @@ def run(options: DemoOptions) -> bool:
     Raises:
         Fatal: a part could not be started or has failed.
     """
+    if options.json_file is not None and not options.json_file.absolute().parent.is_dir():
+        raise Mistake(f"{options.json_file} cannot be written: its folder does not exist")
     folder = _folder(options)
     with ExitStack() as stack:
         stack.enter_context(_sigterm_as_interrupt())
@@ -64,8 +66,8 @@ def run(options: DemoOptions) -> bool:
         summary = summarize(
             truths, arrivals, in_tiled, redis_url=stage.redis.url, tiled_uri=stage.tiled.url
         )
-        _write(options, summary)
         _print(summary, folder, _plot(folder, truths, arrivals))
+        _write(options, summary)
         if options.keep:
             _wait_for_interrupt(stage)
     return summary.books_agree

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MEBIBYTE = 1 << 20
 
@@ -43,7 +43,7 @@ class RouterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     streams: list[str] = Field(
-        default=["primary"], description="event streams whose frames are sized"
+        default=["primary"], min_length=1, description="event streams whose frames are sized"
     )
     dark_streams: list[str] = Field(
         default=["dark"], description="event streams whose frames are dark frames"
@@ -53,6 +53,7 @@ class RouterSettings(BaseModel):
         description="data keys of the detectors; none given means every key that declares a "
         "two-dimensional array, inside the event or in a file",
     )
+
     max_open_runs: int = Field(
         default=64,
         ge=1,
@@ -64,3 +65,10 @@ class RouterSettings(BaseModel):
         description="frames held back until their event comes; beyond it the oldest go on "
         "without readings; also the largest number of frames that one document may announce",
     )
+
+    @model_validator(mode="after")
+    def _streams_are_one_or_the_other(self) -> Self:
+        both = set(self.streams) & set(self.dark_streams)
+        if both:
+            raise ValueError(f"{sorted(both)} cannot be both in streams and in dark_streams")
+        return self

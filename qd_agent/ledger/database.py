@@ -23,11 +23,14 @@ CREATE TABLE frames (
     verdict TEXT, prediction TEXT, intensity BLOB, explanation BLOB,
     UNIQUE (run_uid, stream, data_key, seq_num, idx, model)
 ) STRICT;
-CREATE INDEX frames_open ON frames (model, role, run_uid) WHERE verdict IS NULL;
+CREATE INDEX frames_open ON frames (role, run_uid) WHERE verdict IS NULL;
+CREATE INDEX frames_counted ON frames (role, run_uid, verdict);
+CREATE INDEX frames_by_verdict ON frames (role, verdict);
 CREATE TABLE outbox (
     sink TEXT NOT NULL, frame_id INTEGER NOT NULL, run_uid TEXT NOT NULL,
     PRIMARY KEY (sink, frame_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX outbox_frame ON outbox (frame_id);
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     run_uid TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,

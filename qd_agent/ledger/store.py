@@ -93,9 +93,10 @@ class Ledger:
         """Keep a document that later ones refer to, until its run is closed."""
         with self._db.transaction() as db:
             db.execute(
-                "INSERT INTO documents (run_uid, name, uid, body) VALUES (?, ?, ?, ?) "
+                "INSERT INTO documents (run_uid, name, uid, body) SELECT ?, ?, ?, ? "
+                "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE uid = ? AND closed IS NOT NULL) "
                 "ON CONFLICT DO NOTHING",
-                (run_uid, name, str(doc["uid"]), plain_json(doc)),
+                (run_uid, name, str(doc["uid"]), plain_json(doc), run_uid),
             )
 
     def see(self, reference: FrameReference, role: str = SAMPLE) -> bool:
@@ -165,7 +166,15 @@ class Ledger:
         return [str(row[0]) for row in self._db.rows("SELECT uid FROM runs ORDER BY time, uid")]
 
     def unanswered(self) -> list[FrameReference]:
-        """Give the frames that were seen and have no answer yet, in the order they were seen."""
+        """Give the frames that were seen and have no answer yet, in the order they were seen.
+
+        What another model version has seen and not answered is this one's to answer.
+        """
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE OR IGNORE frames SET model = ? WHERE verdict IS NULL AND role = ?",
+                (self._model, SAMPLE),
+            )
         rows = self._db.rows(
             "SELECT reference, image FROM frames WHERE role = ? AND verdict IS NULL "
             "AND model = ? ORDER BY id",
@@ -182,11 +191,10 @@ class Ledger:
     def darks(self, run_uid: str) -> list[FrameReference]:
         """Give the dark frames of a run, in the order they were seen."""
         rows = self._db.rows(
-            "SELECT reference, image FROM frames WHERE run_uid = ? AND role = ? AND model = ? "
-            "ORDER BY id",
+            "SELECT reference, image FROM frames WHERE run_uid = ? AND role = ? "
+            "GROUP BY stream, data_key, seq_num, idx ORDER BY MIN(id)",
             run_uid,
             DARK,
-            self._model,
         )
         return [reference_from_json(str(text), image) for text, image in rows]
 
@@ -217,6 +225,12 @@ class Ledger:
                 "DELETE FROM outbox WHERE sink = ? AND frame_id = ?",
                 [(sink, delivery.frame_id) for delivery in deliveries],
             )
+            # Patterns are 40 kB a frame; what every store has is not kept twice.
+            db.executemany(
+                "UPDATE frames SET intensity = NULL, explanation = NULL WHERE id = ? "
+                "AND NOT EXISTS (SELECT 1 FROM outbox WHERE frame_id = id)",
+                [(delivery.frame_id,) for delivery in deliveries],
+            )
 
     def backlog(self, sink: str) -> int:
         """Count the predictions that `sink` has not confirmed."""
@@ -240,11 +254,10 @@ class Ledger:
         rows = self._db.rows(
             "SELECT uid, closed FROM run_outbox AS o JOIN runs ON uid = o.run_uid WHERE o.sink = ? "
             "AND o.what = ? AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.sink = o.sink "
-            "AND p.run_uid = uid) AND NOT EXISTS (SELECT 1 FROM frames AS f WHERE f.model = ? "
-            "AND f.role = ? AND f.run_uid = uid AND f.verdict IS NULL) ORDER BY time, uid",
+            "AND p.run_uid = uid) AND NOT EXISTS (SELECT 1 FROM frames AS f WHERE f.role = ? "
+            "AND f.run_uid = uid AND f.verdict IS NULL) ORDER BY time, uid",
             sink,
             _CLOSED,
-            self._model,
             SAMPLE,
         )
         return [RunClosed(run_uid=str(uid), **json.loads(str(closed))) for uid, closed in rows]
@@ -268,16 +281,14 @@ class Ledger:
 
     def account(self, run_uid: str | None = None) -> Account:
         """Count the sample frames of one run, or of all."""
+        where, run = ("", ()) if run_uid is None else ("AND run_uid = ?", (run_uid,))
         rows = self._db.rows(
-            "SELECT verdict, COUNT(*) FROM frames WHERE role = ? AND model = ? "
-            "AND run_uid = COALESCE(?, run_uid) GROUP BY verdict",
+            f"SELECT verdict, COUNT(*) FROM frames WHERE role = ? {where} GROUP BY verdict",
             SAMPLE,
-            self._model,
-            run_uid,
+            *run,
         )
         waiting = self._db.rows(
-            "SELECT sink, COUNT(*) FROM outbox WHERE run_uid = COALESCE(?, run_uid) GROUP BY sink",
-            run_uid,
+            f"SELECT sink, COUNT(*) FROM outbox WHERE 1 {where} GROUP BY sink", *run
         )
         counts = {verdict: int(str(count)) for verdict, count in rows}
         undelivered = {str(sink): int(str(count)) for sink, count in waiting}

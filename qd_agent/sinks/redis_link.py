@@ -33,7 +33,7 @@ def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis
         Mistake: the URL is malformed.
     """
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             connection.url,
             password=connection.password,
             socket_connect_timeout=3.0,
@@ -41,8 +41,11 @@ def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis
             # Once: a connection that broke while idle. Everything that we send may be repeated.
             retry=Retry(NoBackoff(), 1),
         )
-    except ValueError as exc:
+        # Options in the URL that the client does not know would show only when it connects.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (ValueError, TypeError) as exc:
         raise Mistake(f"redis.url {connection.shown}: {connection.clean(str(exc))}") from None
+    return client
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from qd_agent.core.prediction import Sized, Verdict
 from qd_agent.documents import RouterSettings, open_router
 from qd_agent.ledger import Ledger
 from tests.helpers import records
+from tests.helpers.documents import scan_with_darks
 from tests.helpers.hostile_documents import DOCUMENTS, OPENING
 
 
@@ -64,9 +65,9 @@ class Sizer:
 
 
 class Rig:
-    def __init__(self, path: Path, router: DocumentRouter | None = None):
+    def __init__(self, path: Path, router: DocumentRouter | None = None, model: str = "pbs-1"):
         self.reader, self.reducer = Reader(), Reducer()
-        self.ledger = Ledger(path, "pbs-1", ["redis"])
+        self.ledger = Ledger(path, model, ["redis"])
         self.answers = 0
         self.agent = Agent(
             router or Script(),
@@ -234,3 +235,47 @@ def test_hostile_documents_leave_the_path_alive(tmp_path: Path, name: str, docum
     made.agent.step("start", {"uid": "run-2", "time": 1.0})
     assert "run-2" in made.ledger.run_uids()
     made.ledger.close()
+
+
+def test_a_restart_between_any_two_documents_loses_no_frame(tmp_path: Path):
+    documents = scan_with_darks(darks=2, frames=4)
+    for cut in range(1, len(documents)):
+        path = tmp_path / f"{cut}.sqlite"
+        for part in (documents[:cut], documents[cut:]):
+            made = Rig(path, router=open_router(RouterSettings()))
+            made.agent.recover()
+            for name, doc in part:
+                made.agent.step(name, doc)
+            made.ledger.close()
+        last = Rig(path)
+        numbers = sorted(p.key.seq_num for p in last.predictions())
+        assert numbers == [1, 2, 3, 4], f"restart after document {cut}"
+        last.ledger.close()
+
+
+def test_a_document_without_its_run_does_not_stop_the_next_start(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    first = Rig(path, router=open_router(RouterSettings()))
+    for opening in OPENING:
+        first.agent.step(*opening)
+    orphan = {"uid": "r", "data_key": "det", "mimetype": "application/x-hdf5", "uri": "file:///a"}
+    first.agent.step("stream_resource", {**orphan, "parameters": {"dataset": "d"}})
+    first.ledger.close()
+    second = Rig(path, router=open_router(RouterSettings()))
+    assert second.agent.recover() == 0
+    second.ledger.close()
+
+
+def test_another_model_answers_what_the_first_one_left(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    first = Rig(path)
+    first.take(RunOpened("run-1", 1.0, {}))
+    first.take(records.reference(seq_num=1, stream="dark"))
+    first.agent.note("any", {"happenings": [records.reference(seq_num=1)]})
+    first.ledger.close()
+    second = Rig(path, model="pbs-2")
+    assert second.agent.recover() == 1
+    (only,) = second.predictions()
+    assert only.provenance.dark_hash == "1 darks"
+    assert second.ledger.account("run-1").as_counts()["open"] == 0
+    second.ledger.close()

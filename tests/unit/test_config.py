@@ -104,3 +104,27 @@ def test_the_hash_changes_with_what_a_number_depends_on_and_with_nothing_else(tm
     base = hashed("reduction: {poni: a.poni}\n")
     assert hashed("agent_id: other\nlog_level: debug\nreduction: {poni: a.poni}\n") == base
     assert hashed("reduction: {poni: a.poni, polarization_factor: 0.5}\n") != base
+
+
+def test_merged_and_tagged_values_give_a_line_and_no_traceback(tmp_path: Path):
+    base = "base: &b {poni: a.poni}\nreduction:\n  <<: *b\n  pony: 1\n"
+    found = mistakes(tmp_path, base)
+    assert any("base: unknown key" in line for line in found)
+    assert any(":4: reduction.pony: unknown key" in line for line in found)
+    assert mistakes(tmp_path, "reduction: !!python/object/apply:os.system [ls]\n")
+
+
+def test_no_value_under_redis_or_tiled_is_ever_shown(tmp_path: Path):
+    text = "reduction: {poni: a}\nredis: redis://:hunter2@h\ntiled: {api_key_env: hunter2-!}\n"
+    assert "hunter2" not in "".join(mistakes(tmp_path, text))
+
+
+def test_a_home_folder_is_expanded_in_lists_too(tmp_path: Path):
+    text = "reduction: {poni: a}\nframes: {allowed_roots: [~/data]}\n"
+    config = load_config(written(tmp_path, text))
+    assert config.frames.allowed_roots == [Path("~/data").expanduser()]
+
+
+def test_a_stream_is_either_sized_or_dark(tmp_path: Path):
+    (line,) = mistakes(tmp_path, "reduction: {poni: a}\nrouter: {dark_streams: [primary]}\n")
+    assert "cannot be both" in line
