@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,9 @@ Float = npt.NDArray[np.float64]
 
 CLASSES_NM: Float = np.arange(2.0, 10.01, 0.5)
 """The 17 published classes, nm."""
+
+TWO_SIDED_90 = 1.6449
+"""Half-width of the central 90 % of a normal distribution, in its standard deviations."""
 
 
 def softmax(logits: Float, temperature: float = 1.0) -> Float:
@@ -40,6 +45,19 @@ def quantile(probabilities: Float, centres: Float, level: float) -> Float:
 def share_group(fraction: Float) -> npt.NDArray[np.intp]:
     """Index of the calibration group of each predicted share: below 10 %, below 40 %, above."""
     return np.searchsorted(np.array([0.1, 0.4]), fraction, side="right")
+
+
+def with_systematic(
+    centre: float, sd: float, limits: tuple[float, float], relative: float
+) -> tuple[float, tuple[float, float]]:
+    """Add a relative systematic sd in quadrature; give (sd, 90 % interval), units of `centre`."""
+    extra = relative * centre
+    low, high = (max(0.0, centre - limits[0]), max(0.0, limits[1] - centre))
+    reach = TWO_SIDED_90 * extra
+    return math.hypot(sd, extra), (
+        centre - math.hypot(low, reach),
+        centre + math.hypot(high, reach),
+    )
 
 
 def interval(

@@ -158,7 +158,11 @@ class NetworkSizer:
             refusal = judge(evidence, self._artifact.card.thresholds)
             if refusal is None:
                 answers.append(
-                    Sized(_sized(reading, fit, pattern), pattern, _explanation(fit, pattern))
+                    Sized(
+                        _sized(reading, fit, pattern, self._artifact.card.calibration.systematic),
+                        pattern,
+                        _explanation(fit, pattern),
+                    )
                 )
             else:
                 answers.append(_refused(refusal, pattern, reading, fit))
@@ -202,17 +206,23 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
         return Refusal(Verdict.BAD_FRAME, str(error))
 
 
-def _sized(reading: Reading, fit: Fit, pattern: Pattern) -> Estimate:
+def _sized(reading: Reading, fit: Fit, pattern: Pattern, systematic: float) -> Estimate:
     flags = pattern.flags
+    sd, interval = distribution.with_systematic(
+        reading.diameter, reading.sd, reading.interval, systematic
+    )
+    _, interval_volume = distribution.with_systematic(
+        reading.volume, 0.0, reading.interval_volume, systematic
+    )
     if not CLASSES_NM[0] - 0.25 <= reading.diameter <= CLASSES_NM[-1] + 0.25:
         flags = (*flags, "outside_classes")
     return Estimate(
         verdict=Verdict.SIZED,
         diameter_nm=reading.diameter,
-        diameter_sd_nm=reading.sd,
-        interval_nm=reading.interval,
+        diameter_sd_nm=sd,
+        interval_nm=interval,
         diameter_volume_nm=reading.volume,
-        interval_volume_nm=reading.interval_volume,
+        interval_volume_nm=interval_volume,
         dispersion=reading.dispersion,
         nanocrystal_fraction=reading.fraction,
         class_nm=float(CLASSES_NM[int(np.argmax(reading.classes))]),

@@ -10,6 +10,7 @@ from qd_agent.inference.distribution import (
     moments,
     quantile,
     softmax,
+    with_systematic,
 )
 
 CENTRES = 1.0 + 0.1 * np.arange(106)
@@ -53,3 +54,12 @@ def test_temperature_flattens():
     logits = np.array([[0.0, 2.0]])
     assert softmax(logits, 2.0)[0, 1] < softmax(logits)[0, 1]
     assert softmax(np.array([[1e4, -1e4]])).sum() == pytest.approx(1.0)
+
+
+def test_the_systematic_part_adds_in_quadrature_and_never_narrows():
+    sd, (low, high) = with_systematic(5.0, 0.4, (4.5, 5.7), relative=0.06)
+    assert sd == pytest.approx(0.5)
+    assert low == pytest.approx(5.0 - np.hypot(0.5, 1.6449 * 0.3))
+    assert high == pytest.approx(5.0 + np.hypot(0.7, 1.6449 * 0.3))
+    sd, limits = with_systematic(5.0, 0.4, (4.5, 5.7), relative=0.0)
+    assert (sd, *limits) == pytest.approx((0.4, 4.5, 5.7))
