@@ -186,7 +186,10 @@ def demo(
         bool, typer.Option("--headless", help="Plain lines instead of a live table.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the summary here.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Write the summary here, with the stores' addresses."
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave agent and servers running until Ctrl-C.")

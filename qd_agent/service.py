@@ -121,12 +121,14 @@ class Courier(threading.Thread):
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                more = self._turn()
-                if time.monotonic() >= next_pulse and self._sink is not None:
-                    self._pulse(self._sink)
+                sink, more = self._turn()
+                if time.monotonic() >= next_pulse:
+                    self._pulse(sink)
                     next_pulse = time.monotonic() + PULSE_S
+                self._hit()
             except Unavailable as error:
                 misses += 1
+                next_pulse = 0.0  # with nothing to deliver, only a pulse shows that it is back
                 self._miss(error, misses)
             except Fatal as error:
                 self.state, self.failure = "failed", error
@@ -136,14 +138,16 @@ class Courier(threading.Thread):
                 self._rest(more)
         self._flush()
 
-    def _turn(self) -> bool:
+    def _turn(self) -> tuple[PredictionSink, bool]:
         if self._sink is None:
             self._sink = self._connect()
         count = deliver_once(self._ledger, self._sink, self._provenance, self._batch)
+        return self._sink, count > 0
+
+    def _hit(self) -> None:
         if self.state != "up":
             _log.info("sink is up", sink=self._sink_name)
             self.state = "up"
-        return count > 0
 
     def _miss(self, error: Unavailable, misses: int) -> None:
         if self.state != "down":
@@ -161,7 +165,7 @@ class Courier(threading.Thread):
     def _flush(self) -> None:
         deadline = time.monotonic() + FLUSH_S
         try:
-            while time.monotonic() < deadline and self._turn():
+            while time.monotonic() < deadline and self._turn()[1]:
                 pass
             if self._sink is not None:
                 self._pulse(self._sink)

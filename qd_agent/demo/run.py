@@ -19,7 +19,7 @@ from qd_agent.demo import DemoOptions
 from qd_agent.demo.processes import Child, free_port, start_agent, start_beamline, wait_for_file
 from qd_agent.demo.screen import Screen, open_screen
 from qd_agent.demo.summary import Arrival, Frame, Summary, Truth, read_truth, summarize
-from qd_agent.embedded import RunningServer, start_redis, start_tiled
+from qd_agent.embedded import RunningServer, start_redis, start_tiled, write_private
 from qd_agent.figures import Moment, draw_growth
 from qd_agent.sinks import RedisConnection, TiledConnection
 from qd_agent.sinks.reading import PredictionReader, stored_frames
@@ -64,7 +64,11 @@ def run(options: DemoOptions) -> bool:
             in_tiled = _stored_in_tiled(stage, truths)
             screen.say("done")
         summary = summarize(
-            truths, arrivals, in_tiled, redis_url=stage.redis.url, tiled_uri=stage.tiled.url
+            truths,
+            arrivals,
+            in_tiled,
+            redis_url=stage.redis.url.replace("://", f"://:{stage.redis.secret}@", 1),
+            tiled_uri=f"{stage.tiled.url}?api_key={stage.tiled.secret}",
         )
         _print(summary, folder, _plot(folder, truths, arrivals))
         _write(options, summary)
@@ -103,6 +107,8 @@ def _start(options: DemoOptions, folder: Path, screen: Screen, stack: ExitStack)
     wait_for_file(folder / "beamline" / "mask.npy", beamline, START_S)
     agent = start_agent(folder, address, redis, tiled)
     stack.callback(agent.stop)
+    # The first to run at the end: a second Ctrl-C must not leave a process behind.
+    stack.callback(_end_undisturbed)
     return _Stage(folder, redis, tiled, agent, beamline)
 
 
@@ -170,11 +176,16 @@ def _plot(folder: Path, truths: list[Truth], arrivals: list[Arrival]) -> Path:
 
 
 def _write(options: DemoOptions, summary: Summary) -> None:
-    if options.json_file is not None:
-        try:
-            options.json_file.write_text(summary.model_dump_json(indent=2) + "\n")
-        except OSError as error:
-            raise Fatal(f"{options.json_file} cannot be written: {error.strerror}") from error
+    if options.json_file is None:
+        return
+    text = summary.model_dump_json(indent=2) + "\n"
+    try:
+        if options.json_file.exists() and not options.json_file.is_file():
+            options.json_file.write_text(text)  # a pipe, say
+        else:
+            write_private(options.json_file, text)  # its addresses let anybody in
+    except OSError as error:
+        raise Fatal(f"{options.json_file} cannot be written: {error.strerror}") from error
 
 
 def _print(summary: Summary, folder: Path, plot: Path) -> None:
@@ -208,11 +219,18 @@ def _sigterm_as_interrupt() -> Generator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_undisturbed() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _wait_for_interrupt(stage: _Stage) -> None:

@@ -62,8 +62,8 @@ class Summary(BaseModel):
     )
     latency_ms: Latency | None
     model: str
-    redis_url: str
-    tiled_uri: str
+    redis_url: str = Field(description="with the password, so that any client gets in")
+    tiled_uri: str = Field(description="with the API key, likewise")
     run_uids: list[str]
 
     @property

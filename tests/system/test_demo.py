@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,8 +27,11 @@ def test_the_demo_accounts_for_every_frame(tmp_path: Path):
     assert summary["mae_nm"] < 0.25
     assert set(summary["latency_ms"]) == {"p50", "p95", "p99"}
     assert summary["model"]
-    assert summary["redis_url"].startswith("redis://127.0.0.1")
-    assert summary["tiled_uri"].startswith("http://127.0.0.1")
+    redis, tiled = urlsplit(summary["redis_url"]), urlsplit(summary["tiled_uri"])
+    assert (redis.hostname, tiled.hostname) == ("127.0.0.1", "127.0.0.1")
+    assert summary_file.stat().st_mode & 0o777 == 0o600, "the addresses hold secrets"
+    assert redis.password
+    assert redis.password not in done.stdout
     assert len(summary["run_uids"]) == 1
     (plot,) = (tmp_path / "out").glob("run-*/growth.png")
     assert plot.read_bytes().startswith(b"\x89PNG")

@@ -184,3 +184,22 @@ def test_the_pulse_beats_while_the_sink_is_up(ledger: Ledger):
     assert beat.wait(PATIENCE)
     made.stop()
     made.join(PATIENCE)
+
+
+def test_a_sink_with_nothing_to_deliver_is_up_only_when_its_pulse_says_so(ledger: Ledger):
+    sink, states, beats = Sink(), list[str](), threading.Semaphore(0)
+    sink.away.set()
+
+    def pulse(_: object) -> None:
+        states.append(made.state)
+        beats.release()
+        sink._allow()
+
+    made = Courier(ledger, "redis", lambda: sink, records.provenance(), pulse=pulse)
+    made.start()
+    for _ in range(3):
+        assert beats.acquire(timeout=PATIENCE)
+    assert "up" not in states
+    sink.away.clear()
+    made.stop()
+    made.join(PATIENCE)
