@@ -1,4 +1,4 @@
-"""`--keep` leaves everything running with an address that any client can use, until Ctrl-C."""
+"""`--keep` leaves everything running, at addresses that any client can use, until it is ended."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ import redis
 pytestmark = pytest.mark.system
 
 
-def test_what_was_kept_can_be_read_and_two_ctrl_c_leave_nothing_behind(tmp_path: Path):
+def test_what_was_kept_can_be_read_and_two_signals_leave_nothing_behind(tmp_path: Path):
     summary_file = tmp_path / "s.json"
     command = [sys.executable, "-m", "qd_agent", "demo", "--headless", "--keep", "--frames", "4"]
     options = ["--json", str(summary_file), "--output", str(tmp_path / "out")]
@@ -28,8 +28,9 @@ def test_what_was_kept_can_be_read_and_two_ctrl_c_leave_nothing_behind(tmp_path:
     client.close()
     family = psutil.Process(demo.pid).children(recursive=True)
     assert any("run" in process.cmdline() for process in family), "the agent is there"
-    demo.send_signal(signal.SIGINT)
-    demo.send_signal(signal.SIGINT)
+    # As Ctrl-C does; but SIGINT itself may be ignored where the tests run in the background.
+    demo.send_signal(signal.SIGTERM)
+    demo.send_signal(signal.SIGTERM)
     demo.communicate(timeout=60)
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []

@@ -112,6 +112,7 @@ def test_a_note_of_a_server_that_was_killed_is_not_believed(tmp_path: Path) -> N
     with running_redis(tmp_path) as running:
         server_process = psutil.Process(running.pid)
         os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait(10)  # its lock goes with it
         assert all_gone([server_process])
         assert (tmp_path / "connection.json").exists()
         assert find_server(tmp_path) is None
