@@ -234,8 +234,8 @@ def _end_undisturbed() -> None:
 
 
 def _wait_for_interrupt(stage: _Stage) -> None:
-    data = f"{stage.folder / 'agent.yaml'}"
-    sys.stdout.write(f"\nstill running: qd-agent status {data}   (Ctrl-C ends it)\n")
+    config = stage.folder / "agent.yaml"
+    sys.stdout.write(f"\nstill running: qd-agent status {config}   (Ctrl-C ends it)\n")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
