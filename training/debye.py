@@ -1,66 +1,223 @@
-"""Atoms to pair multiplicities, exactly: the autocorrelation of occupancies on the lattice grid."""
+"""Atoms to pair multiplicities, exactly: correlations of occupancies on the lattice grid.
+
+The Debye equation (Debye, Ann. Phys. 351 (1915) 809) needs no atoms, only how often each distance
+occurs. On a lattice Σ o_a(x) o_b(x + d) over all sites x is a correlation, which the FFT gives for
+every difference vector d at once, and vectors of one length are added up. Occupancies are small
+integers, so rounding the transform gives exact integers.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from qd_agent.scattering.ensemble import cluster_diameters
-from qd_agent.scattering.forward import ClusterLibrary
+from qd_agent.scattering.forward import ClusterLibrary, PartialSums, distances, sinc_table
 from training.nanocrystal import occupancies
+from training.rhombohedral import check_elongation, squared_distance
+from training.shapes import Shape
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 
 
-def pair_counts(shell: int) -> tuple[Int, Int, Int]:
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """How often the difference vectors of each length occur, ordered pairs, self pairs included.
+
+    Attributes:
+        m: shape (k,), squared length in units of (a/2)², ascending with `t`.
+        t: shape (k,), |x + y + z| of the vectors; all 0 where that was not told apart.
+        count: shape (k,), exact Σ o_a o_b in the units of the occupancies.
+    """
+
+    m: Int
+    t: Int
+    count: Int
+
+
+@dataclass(frozen=True, slots=True)
+class _Invariants:
+    """m, and |t| where asked for, of every difference vector of a wrapped cubic grid."""
+
+    size: int
+    stride: int
+    keys: Int
+
+    @staticmethod
+    def of(size: int, diagonal: bool) -> _Invariants:
+        steps = np.arange(size)
+        steps = np.where(steps <= size // 2, steps, steps - size)
+        x, y, z = np.meshgrid(steps, steps, steps, indexing="ij", sparse=True)
+        m = x**2 + y**2 + z**2
+        if not diagonal:
+            return _Invariants(size, 1, m.ravel())
+        stride = 3 * (size // 2) + 1
+        return _Invariants(size, stride, (m * stride + np.abs(x + y + z)).ravel())
+
+    def collect(self, a: npt.NDArray[np.complex128], b: npt.NDArray[np.complex128]) -> PairCounts:
+        shape = (self.size, self.size, self.size)
+        grid = np.rint(np.fft.irfftn(np.conj(a) * b, s=shape, axes=(0, 1, 2))).ravel()
+        counts = np.bincount(self.keys, weights=grid).astype(np.int64)
+        (keys,) = np.nonzero(counts)
+        return PairCounts(keys // self.stride, keys % self.stride, counts[keys])
+
+    def spectrum(self, grid: Int) -> npt.NDArray[np.complex128]:
+        return np.fft.rfftn(grid, s=(self.size, self.size, self.size), axes=(0, 1, 2))
+
+
+def _room_for(*grids: Int) -> int:
+    """Side of a grid on which no difference vector wraps around; 2, 3 and 5 divide it."""
+    size = 2 * max(max(grid.shape) for grid in grids)
+    while not _is_smooth(size):
+        size += 2
+    return size
+
+
+def _is_smooth(size: int) -> bool:
+    for factor in (2, 3, 5):
+        while size % factor == 0:
+            size //= factor
+    return size == 1
+
+
+def pair_counts_between(a: Int, b: Int, diagonal: bool = False) -> PairCounts:
+    """Count the difference vectors from the sites of `a` to those of `b`, exactly.
+
+    Args:
+        a: shape (s, s, s), integer occupancies on the grid of spacing a/2.
+        b: the same for the other species, on the same grid; `a` itself for like pairs.
+        diagonal: tell vectors of one length apart by |x + y + z|, as an elongation needs.
+
+    Exact while the largest count stays below about 10¹², where the rounding error of the
+    transform, 10⁻¹⁵ of it times a few, is far from one half.
+    """
+    room = _Invariants.of(_room_for(a, b), diagonal)
+    first = room.spectrum(a)
+    return room.collect(first, first if b is a else room.spectrum(b))
+
+
+def _like_and_unlike(lead: Int, sulfur: Int, diagonal: bool) -> tuple[PairCounts, ...]:
+    room = _Invariants.of(_room_for(lead, sulfur), diagonal)
+    pb, s = room.spectrum(lead), room.spectrum(sulfur)
+    return room.collect(pb, pb), room.collect(pb, s), room.collect(s, s)
+
+
+def pair_counts(shell: int, shape: Shape = Shape.SPHERE) -> tuple[Int, Int, Int]:
     """Multiplicities of cluster `shell` by squared distance m (units of (a/2)²).
 
     Returns:
         (Pb-Pb, eighths of Pb-S, sixty-fourths of S-S), each indexed by m; entry 0 holds Σ o².
-        Occupancies are small integers, so rounding the transform gives exact integers.
     """
-    lead, sulfur = occupancies(shell)
-    size = 2 * lead.shape[0]
-    shape, axes = (size, size, size), (0, 1, 2)
-    lead_ft = np.fft.rfftn(lead, s=shape, axes=axes)
-    sulfur_ft = np.fft.rfftn(sulfur, s=shape, axes=axes)
-    shift = np.minimum(np.arange(size), size - np.arange(size)) ** 2
-    squared = (shift[:, None, None] + shift[None, :, None] + shift[None, None, :]).ravel()
+    found = _like_and_unlike(*occupancies(shell, shape), diagonal=False)
+    length = 1 + max(int(pairs.m[-1]) for pairs in found)
+    lead_lead, lead_sulfur, sulfur_sulfur = (
+        np.bincount(pairs.m, weights=pairs.count, minlength=length).astype(np.int64)
+        for pairs in found
+    )
+    return lead_lead, lead_sulfur, sulfur_sulfur
 
-    def by_distance(product: npt.NDArray[np.complex128]) -> Int:
-        counts = np.rint(np.fft.irfftn(product, s=shape, axes=axes)).ravel()
-        return np.bincount(squared, weights=counts).astype(np.int64)
 
-    return (
-        by_distance(np.abs(lead_ft) ** 2 + 0j),
-        by_distance(lead_ft * np.conj(sulfur_ft)),
-        by_distance(np.abs(sulfur_ft) ** 2 + 0j),
+def build_library(
+    max_diameter_nm: float, shape: Shape = Shape.SPHERE, elongation: float = 0.0
+) -> ClusterLibrary:
+    """Library of every cluster of one shape up to a diameter.
+
+    Args:
+        max_diameter_nm: of the largest cluster; for other shapes, of the sphere with its volume.
+        shape: outer shape; spheres are the published clusters.
+        elongation: relative lengthening of a body diagonal, volume kept (`rhombohedral`).
+
+    `diameters` of spheres are the multiples of 0.4638 nm; of other shapes those of the sphere of
+    the volume that the cells fill, n_Pb·a³/4, increasing but unevenly spaced: weight a density by
+    `cell_widths`. With an elongation, `even` and `odd` (pairs of like and of unlike atoms) are not
+    integers. Spheres up to 12 nm take a second; with an elongation, distances are many: use
+    `partial_sums` of this module, which works in chunks.
+
+    Raises:
+        ValueError: an elongation beyond ±0.1, or no cluster is that small.
+    """
+    check_elongation(elongation)
+    nominal = cluster_diameters(max_diameter_nm)
+    if nominal.size == 0:
+        raise ValueError(f"the smallest cluster has 0.46 nm, more than {max_diameter_nm:g} nm")
+    clusters: list[tuple[Int, Int]] = []
+    for shell in range(1, nominal.size + 1):
+        cluster = occupancies(shell, shape)
+        if not clusters or cluster[0].sum() > clusters[-1][0].sum():
+            clusters.append(cluster)
+    counts = [_like_and_unlike(*cluster, diagonal=elongation != 0.0) for cluster in clusters]
+    lead = np.array([pb.sum() for pb, _ in clusters], dtype=np.float64)
+    sphere = shape is Shape.SPHERE
+    even, (lead_lead, sulfur_sulfur) = _align([[c[0] for c in counts], [c[2] for c in counts]])
+    odd, (lead_sulfur,) = _align([[c[1] for c in counts]])
+    return ClusterLibrary(
+        diameters=nominal if sphere else nominal[0] * np.cbrt(lead),
+        lead=lead,
+        sulfur=np.array([s.sum() / 8.0 for _, s in clusters], dtype=np.float64),
+        even=squared_distance(even[0], even[1], elongation),
+        odd=squared_distance(odd[0], odd[1], elongation),
+        lead_lead=lead_lead,
+        sulfur_sulfur=sulfur_sulfur / 64.0,
+        lead_sulfur=lead_sulfur / 8.0,
     )
 
 
-def build_library(max_diameter_nm: float) -> ClusterLibrary:
-    """Library of every cluster up to a diameter; 12 nm take about a second."""
-    diameters = cluster_diameters(max_diameter_nm)
-    counts = [pair_counts(shell) for shell in range(1, diameters.size + 1)]
-    length = max(column.size for row in counts for column in row)
+def _align(kinds: list[list[PairCounts]]) -> tuple[tuple[Int, Int], list[Float]]:
+    """Counts of all clusters over one common list of (m, t), self pairs left out."""
+    stride = 1 + max(int(c.t.max()) for kind in kinds for c in kind)
+    keys = [[c.m * stride + c.t for c in kind] for kind in kinds]
+    union = np.unique(np.concatenate([k for kind in keys for k in kind]))
+    union = union[union > 0]
+    tables: list[Float] = []
+    for kind, kind_keys in zip(kinds, keys, strict=True):
+        table = np.zeros((len(kind), union.size))
+        for row, (pairs, found) in enumerate(zip(kind, kind_keys, strict=True)):
+            different = found > 0
+            table[row, np.searchsorted(union, found[different])] = pairs.count[different]
+        tables.append(table)
+    return (union // stride, union % stride), tables
 
-    def stack(which: int, unit: float) -> Float:
-        rows = [np.pad(row[which], (0, length - row[which].size)) for row in counts]
-        return np.array(rows, dtype=np.float64) / unit
 
-    lead_lead, lead_sulfur, sulfur_sulfur = stack(0, 1.0), stack(1, 8.0), stack(2, 64.0)
-    squared = np.arange(length)
-    occurs = (lead_lead + lead_sulfur + sulfur_sulfur).any(axis=0) & (squared > 0)
-    even, odd = squared[occurs & (squared % 2 == 0)], squared[occurs & (squared % 2 == 1)]
-    atoms = [occupancies(shell) for shell in range(1, diameters.size + 1)]
-    return ClusterLibrary(
-        diameters=diameters,
-        lead=np.array([lead.sum() for lead, _ in atoms], dtype=np.float64),
-        sulfur=np.array([sulfur.sum() / 8.0 for _, sulfur in atoms], dtype=np.float64),
-        even=even.astype(np.float64),
-        odd=odd.astype(np.float64),
-        lead_lead=lead_lead[:, even],
-        sulfur_sulfur=sulfur_sulfur[:, even],
-        lead_sulfur=lead_sulfur[:, odd],
+def cell_widths(diameters: Float) -> Float:
+    """Spacing of unevenly spaced diameters, shape (n,), mean 1: factors for sampled densities."""
+    if diameters.size < 2:
+        return np.ones_like(diameters)
+    widths = np.gradient(diameters)
+    return widths / widths.mean()
+
+
+def sinc_sum(counts: Float, r: Float, q: Float, chunk: int = 2048) -> Float:
+    """counts @ sin(Qr)/(Qr) without ever holding the whole table; shape (n, nq).
+
+    Args:
+        counts: shape (n, k).
+        r: shape (k,), Å, positive.
+        q: shape (nq,), 1/Å, positive.
+        chunk: distances at a time; 2048 of them on 5004 points are 80 MB.
+    """
+    total = np.zeros((counts.shape[0], q.size))
+    for start in range(0, r.size, chunk):
+        part = slice(start, start + chunk)
+        total += counts[:, part] @ sinc_table(q, r[part])
+    return total
+
+
+def partial_sums(library: ClusterLibrary, q: Float, lattice_scale: float = 1.0) -> PartialSums:
+    """Partial sums of every cluster on `q` (1/Å), shape (n, nq), in bounded memory.
+
+    The same numbers as `qd_agent.scattering.forward.partial_sums`, for libraries with very many
+    distances (elongated ones have a hundred thousand).
+    """
+    even = distances(library.even, lattice_scale)
+    clusters = library.lead.size
+    like = sinc_sum(np.concatenate([library.lead_lead, library.sulfur_sulfur]), even, q)
+    return PartialSums(
+        like[:clusters],
+        sinc_sum(library.lead_sulfur, distances(library.odd, lattice_scale), q),
+        like[clusters:],
+        library.lead[:, None],
+        library.sulfur[:, None],
     )
