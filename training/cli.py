@@ -10,6 +10,7 @@ import typer
 
 from qd_agent.core.errors import QdError
 from training.simulate_cli import simulate
+from training.targets_cli import targets
 
 if TYPE_CHECKING:
     from training.evaluate import Outcome
@@ -136,6 +137,7 @@ def evaluate(
 
 
 app.command()(simulate)
+app.command()(targets)
 
 
 def _row(outcome: Outcome) -> dict[str, object]:

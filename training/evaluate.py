@@ -1,4 +1,4 @@
-"""Sizes pattern files whose truth is in their names, and says how well that went."""
+"""Sizes pattern files whose truth is in their names or in a manifest, and says how well that went."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.ports import Sizer
-from qd_agent.core.prediction import Estimate, Verdict
+from qd_agent.core.prediction import Estimate
 from qd_agent.scattering.ensemble import averages, cluster_diameters, lognormal_weights
+from training.evaluation_figures import Scored, by_group
+from training.manifest import MANIFEST_NAME, Entry, EntryReader, is_manifest, read_manifest
 from training.pattern_files import Truth, read_pattern, truth_of
 
 SUFFIXES = (".cal", ".xy", ".xye", ".dat", ".txt", ".chi")
@@ -35,18 +35,33 @@ class Outcome:
     @property
     def difference(self) -> float | None:
         """Prediction minus truth, nm; None without one of them."""
-        if self.estimate is None or self.estimate.diameter_nm is None or self.truth_nm is None:
-            return None
-        return self.estimate.diameter_nm - self.truth_nm
+        return self.scored.error_nm
 
     @property
     def group(self) -> str:
-        """Kind of data, from the name."""
+        """Kind of data, from the manifest or the name."""
+        if self.truth.group:
+            return self.truth.group
         if self.truth.dispersion is not None:
             return "simulated"
         if self.truth.label_nm is None:
             return "without_nanocrystals"
         return "laboratory" if (self.truth.wavelength or 0.0) > 1.0 else "synchrotron"
+
+    @property
+    def scored(self) -> Scored:
+        """The same as a row of figures."""
+        return Scored(
+            name=self.path.name,
+            group=self.group,
+            truth_nm=self.truth_nm,
+            volume_nm=self.truth_volume_nm,
+            label_nm=self.truth.label_nm,
+            dispersion=self.truth.dispersion,
+            share=self.truth.share,
+            counts=self.truth.counts,
+            estimate=self.estimate,
+        )
 
 
 def exact_averages(truth: Truth) -> tuple[float | None, float | None]:
@@ -67,54 +82,50 @@ def pattern_files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def evaluate(sizer: Sizer, paths: Iterable[Path], wavelength: float | None = None) -> list[Outcome]:
-    """Size every file; `wavelength` (Å) is for those whose name does not tell one."""
+def evaluate(
+    sizer: Sizer, paths: Iterable[Path], wavelength: float | None = None, split: str = ""
+) -> list[Outcome]:
+    """Size every file, every entry of a manifest, everything in a folder (by its manifest, if any).
+
+    `wavelength` (Å) is for files that do not tell one; `split` keeps the entries of one split.
+
+    Raises:
+        BadFrame: a manifest that cannot be read.
+    """
     outcomes: list[Outcome] = []
-    for path in pattern_files(paths):
-        truth = truth_of(path)
-        try:
-            pattern = read_pattern(path, truth.wavelength or wavelength)
-        except (BadFrame, OSError) as error:
-            outcomes.append(Outcome(path, truth, *exact_averages(truth), None, str(error)))
-            continue
-        estimate = sizer.size([pattern])[0].estimate
-        outcomes.append(Outcome(path, truth, *exact_averages(truth), estimate))
+    for path in paths:
+        manifest = path / MANIFEST_NAME if path.is_dir() else path
+        if is_manifest(manifest):
+            entries = [e for e in read_manifest(manifest) if split in ("", e.split)]
+            reader = EntryReader()
+            outcomes += [_sized_entry(sizer, reader, entry, wavelength) for entry in entries]
+        else:
+            outcomes += [_sized_file(sizer, p, wavelength) for p in pattern_files([path])]
     return outcomes
+
+
+def _sized_file(sizer: Sizer, path: Path, wavelength: float | None) -> Outcome:
+    truth = truth_of(path)
+    try:
+        pattern = read_pattern(path, truth.wavelength or wavelength)
+    except (BadFrame, OSError) as error:
+        return Outcome(path, truth, *exact_averages(truth), None, str(error))
+    return Outcome(path, truth, *exact_averages(truth), sizer.size([pattern])[0].estimate)
+
+
+def _sized_entry(
+    sizer: Sizer, reader: EntryReader, entry: Entry, wavelength: float | None
+) -> Outcome:
+    volume = entry.volume_nm if entry.volume_nm is not None else entry.truth.label_nm
+    known = (entry.truth.label_nm, volume)
+    try:
+        pattern = reader.read(entry, wavelength)
+    except (BadFrame, OSError) as error:
+        return Outcome(entry.shown, entry.truth, *known, None, str(error))
+    return Outcome(entry.shown, entry.truth, *known, sizer.size([pattern])[0].estimate)
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, dict[str, float | int]]:
     """Figures per group: how many, sized, in the right 0.5 nm class, errors, coverage."""
-    figures: dict[str, dict[str, float | int]] = {}
-    for group in sorted({o.group for o in outcomes}):
-        members = [o for o in outcomes if o.group == group]
-        figures[group] = {"files": len(members), "sized": sum(map(_is_sized, members))}
-        known = [o for o in members if o.difference is not None]
-        if known:
-            figures[group] |= _accuracy(known)
-    return figures
-
-
-def _is_sized(outcome: Outcome) -> bool:
-    return outcome.estimate is not None and outcome.estimate.verdict is Verdict.SIZED
-
-
-def _accuracy(known: list[Outcome]) -> dict[str, float | int]:
-    errors = np.array([o.difference for o in known], dtype=np.float64)
-    in_class = within = volume_error = 0.0
-    for o in known:
-        estimate = o.estimate
-        if estimate is None or estimate.interval_nm is None or o.truth.label_nm is None:
-            continue
-        nearest = round(2.0 * o.truth.label_nm) / 2.0
-        in_class += estimate.class_nm == nearest
-        within += estimate.interval_nm[0] <= (o.truth_nm or 0.0) <= estimate.interval_nm[1]
-        volume_error += abs((estimate.diameter_volume_nm or 0.0) - (o.truth_volume_nm or 0.0))
-    return {
-        "right_class": int(in_class),
-        "within_quarter_nm": int((np.abs(errors) <= 0.25).sum()),
-        "mean_error_nm": round(float(np.abs(errors).mean()), 4),
-        "bias_nm": round(float(errors.mean()), 4),
-        "largest_error_nm": round(float(np.abs(errors).max()), 4),
-        "in_interval": int(within),
-        "volume_average_mean_error_nm": round(volume_error / len(known), 4),
-    }
+    groups = by_group([o.scored for o in outcomes])
+    return {name: {"files": row["patterns"], **row} for name, row in groups.items()}

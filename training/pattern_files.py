@@ -24,12 +24,28 @@ from qd_agent.core.pattern import (
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a name says; `number_average_nm` is exact for simulations, else None."""
+    """What a name or a manifest says; None where it does not.
+
+    Attributes:
+        label_nm: diameter, nm: of a simulation the mean of its lognormal, of a measurement the
+            label. A manifest's is taken as the exact number average.
+        dispersion: relative standard deviation of the lognormal.
+        share: nanocrystals' share of the area.
+        wavelength: Å.
+        counts: mean counts per point of the grid.
+        group: kind of data, when it is told.
+    """
 
     label_nm: float | None = None
     dispersion: float | None = None
     share: float | None = None
     wavelength: float | None = None
+    counts: float | None = None
+    group: str = ""
+
+
+PUBLISHED_MEAN = 71.4
+"""Mean of a pattern of area 1000; its noise was drawn at this times the scale in its name."""
 
 
 def truth_of(path: Path) -> Truth:
@@ -37,7 +53,9 @@ def truth_of(path: Path) -> Truth:
     name = path.name
     if simulated := re.search(r"SD(\d+)_Avg([\d.]+?)_.*Conc(\d+)", name):
         deviation, average, share = (float(g) for g in simulated.groups())
-        return Truth(average, deviation / 100.0, share / 100.0)
+        noisy = re.search(r"noisy([\d.]+\d)", name)
+        counts = PUBLISHED_MEAN * float(noisy[1]) if noisy else None
+        return Truth(average, deviation / 100.0, share / 100.0, counts=counts)
     wavelength = re.search(r"wl(\d+)p(\d+)", name)
     size = re.search(r"(\d+)p(\d+)nm", name)
     return Truth(

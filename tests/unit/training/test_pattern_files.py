@@ -12,7 +12,7 @@ from training.pattern_files import Truth, read_pattern, truth_of
 
 def test_names_tell_the_truth():
     simulated = truth_of(Path("PbS_Str1.0021_SD10_Avg4.50_SolvTOL_Conc37_noisy30.00.cal"))
-    assert simulated == Truth(4.5, 0.10, 0.37)
+    assert simulated == Truth(4.5, 0.10, 0.37, counts=pytest.approx(2142.0))
     measured = truth_of(Path("PbS_synchr_wl0p565483A_4p48nm.xye"))
     assert measured == Truth(label_nm=4.48, wavelength=0.565483)
     assert truth_of(Path("PbS_lab_wl1p5406_3p17nm_1.xy")).wavelength == 1.5406

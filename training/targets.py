@@ -1,0 +1,81 @@
+"""The table of targets: every row that concerns sizing, measured on one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qd_agent.core.ports import Sizer
+from training.attacks import all_attacks
+from training.cramer_rao import PhysicalLimit
+from training.debye import build_library
+from training.evaluation_figures import Scored
+from training.reference_rows import debussy_row, find_reference, foreign_patterns, measured_rows
+from training.simulated_rows import (
+    Progress,
+    as_attacks,
+    attack_rows,
+    bound_rows,
+    calibration_rows,
+    class_row,
+    refused_row,
+    size_examples,
+)
+from training.simulated_sets import class_centres, continuous, from_priors
+from training.target_rows import Row
+
+MAX_CLUSTER_NM = 18.6
+"""Largest cluster of the simulated sets: the tail of 10 nm at 25 % dispersion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How many simulated patterns: class centres, per band, of the training's priors."""
+
+    centres: int = 850
+    per_band: int = 25
+    priors: int = 1500
+    seed: int = 7_000
+
+
+def physical_limit() -> PhysicalLimit:
+    """Prepare the bound's model; some seconds."""
+    return PhysicalLimit(build_library(MAX_CLUSTER_NM))
+
+
+def measure(sizer: Sizer, reference: Path | None, effort: Effort, progress: Progress) -> list[Row]:
+    """Measure every row; rows whose data are absent say so."""
+    folder = find_reference(reference)
+    progress("reference patterns", 0)
+    rows = [debussy_row(sizer, folder), *measured_rows(sizer, folder)]
+    limit = physical_limit()
+    attacks = as_attacks(foreign_patterns(folder)) + all_attacks(limit, effort.seed)
+    rows += attack_rows(sizer, attacks, progress)
+    rows += simulated(sizer, limit, effort, progress)
+    return rows
+
+
+def simulated(sizer: Sizer, limit: PhysicalLimit, effort: Effort, progress: Progress) -> list[Row]:
+    """Rows of the three simulated sets."""
+    centres = size_examples(
+        sizer, class_centres(limit, effort.centres, effort.seed), "class centres", progress
+    )
+    bands = size_examples(
+        sizer, continuous(limit, effort.per_band, effort.seed + 1), "continuous sizes", progress
+    )
+    priors = prior_patterns(sizer, effort, progress)
+    return [
+        class_row(centres),
+        *bound_rows(bands),
+        refused_row(priors),
+        *calibration_rows(priors),
+    ]
+
+
+def prior_patterns(sizer: Sizer, effort: Effort, progress: Progress) -> list[Scored]:
+    """Size draws from the training's own priors, of a seed that training does not use."""
+    from training.dataset import PatternSource  # noqa: PLC0415 - torch, and seconds of tables
+
+    progress("training priors", 0)
+    source = PatternSource(effort.seed + 2)
+    return size_examples(sizer, from_priors(source, effort.priors), "training priors", progress)
