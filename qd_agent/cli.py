@@ -132,22 +132,52 @@ def size(
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Model folder instead of the shipped one.")
     ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Fit the full Debye model from the network's answer."),
+    ] = False,
+    start: Annotated[
+        float | None,
+        typer.Option(metavar="NM", help="With --refine: start here, also where no size is given."),
+    ] = None,
+    free: Annotated[
+        bool, typer.Option("--free", help="With --refine: no priors on dispersion and B.")
+    ] = False,
+    solvent: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --refine: a measured solvent, scaled by the fit."),
+    ] = None,
 ) -> None:
     """Size recorded one-dimensional patterns with the same path as live frames.
+
+    With --refine, each size is followed by a least-squares fit of the full Debye model (half a
+    second to a few), with standard errors, Rwp and, with --plot, data, model and residual.
 
     \b
     Examples:
       qd-agent size sample.xye --wavelength 0.5655
+      qd-agent size sample.xye --wavelength 0.5655 --refine --plot fit.png
       qd-agent size *.xy --unit q_A^-1 --json --plot sizes.png
     """
     _single_threaded()
-    from qd_agent.report import print_answers
+    from qd_agent.refining import RefineRequest
+    from qd_agent.report import print_answers, print_refinements
 
     if unit not in ("2th_deg", "q_A^-1", "q_nm^-1"):
         raise typer.BadParameter(f"{unit!r} is none of 2th_deg, q_A^-1, q_nm^-1")
     if wavelength is not None and not 0.0 < wavelength < 100.0:
         raise typer.BadParameter(f"a wavelength of {wavelength} Å makes no sense")
-    unread = print_answers(files, unit, wavelength, as_json=json_lines, plot=plot, model=model)
+    if not refine and (start is not None or free or solvent is not None):
+        raise typer.BadParameter("--start, --free and --solvent belong to --refine")
+    if start is not None and not 0.0 < start < 100.0:
+        raise typer.BadParameter(f"a start at {start} nm makes no sense")
+    if refine:
+        request = RefineRequest(start, free, solvent)
+        unread = print_refinements(
+            files, unit, wavelength, request, as_json=json_lines, plot=plot, model=model
+        )
+    else:
+        unread = print_answers(files, unit, wavelength, as_json=json_lines, plot=plot, model=model)
     if unread:
         raise typer.Exit(_USER_MISTAKE)
 

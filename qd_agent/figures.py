@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qd_agent.core.errors import Fatal
+from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.prediction import Estimate, Sized, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from qd_agent.inference.refinement import Refinement
 
 # Okabe and Ito's palette, readable with every common colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -99,6 +102,46 @@ def _draw_pattern(upper: Axes, lower: Axes, sized: Sized) -> None:
     else:
         lower.text(0.5, 0.5, "no explaining pattern", ha="center", transform=lower.transAxes)
     upper.legend(frameon=False, fontsize=8)
+
+
+def draw_refinements(refined: Sequence[tuple[str, str, Refinement]], path: Path) -> None:
+    """Draw each pattern with the refined model, its background, and the residual over sigma.
+
+    Args:
+        refined: name, numbers in words and refinement of each pattern; at least one.
+        path: image to write; its suffix decides the format.
+
+    Raises:
+        Fatal: matplotlib is missing or the image cannot be written.
+    """
+    figure = _new_figure(10, 4.6 * len(refined))
+    axes = figure.subplots(
+        2 * len(refined), 1, squeeze=False, height_ratios=[3, 1] * len(refined), sharex=True
+    )[:, 0]
+    for (name, numbers, found), upper, lower in zip(refined, axes[::2], axes[1::2], strict=True):
+        _draw_refinement(upper, lower, found)
+        shown = name.encode("utf-8", "replace").decode()
+        upper.set_title(f"{shown}\n{numbers}", fontsize=9, loc="left", parse_math=False)
+    axes[-1].set_xlabel("Q (1/Å)")
+    _save(figure, path)
+
+
+def _draw_refinement(upper: Axes, lower: Axes, found: Refinement) -> None:
+    """Draw one refinement; gaps of the pattern stay gaps."""
+    used = found.data.used
+    q = PUBLISHED_GRID.q_min + PUBLISHED_GRID.step * np.arange(used.size)
+    measured, model, background, residual = (np.full(used.size, np.nan) for _ in range(4))
+    measured[used], model[used] = found.data.intensity, found.curves.total
+    background[used] = found.curves.background
+    residual[used] = (found.data.intensity - found.curves.total) / found.data.sigma
+    upper.plot(q, measured, color=GREY, lw=0.7, label="measured")
+    upper.plot(q, model, color=ORANGE, lw=1.1, label="refined model")
+    upper.plot(q, background, color=BLUE, lw=0.9, ls="--", label="background")
+    upper.set_ylabel("I(Q), area 1000")
+    upper.legend(frameon=False, fontsize=8)
+    lower.axhline(0.0, color="black", lw=0.5)
+    lower.plot(q, residual, color=GREY, lw=0.5)
+    lower.set_ylabel("residual / sigma")
 
 
 def draw_growth(moments: Sequence[Moment], title: str, path: Path) -> None:

@@ -11,7 +11,15 @@ from pathlib import Path
 from qd_agent.core.errors import Mistake
 from qd_agent.core.prediction import Estimate, Verdict
 from qd_agent.embedded import find_server
-from qd_agent.figures import draw_patterns, headline
+from qd_agent.figures import draw_patterns, draw_refinements, headline
+from qd_agent.refining import (
+    RefinedFile,
+    RefineRequest,
+    read_solvent,
+    refine_answer,
+    refined_headline,
+    refined_lines,
+)
 from qd_agent.sinks import RedisConnection, resolve_redis
 from qd_agent.sizing import FileAnswer, Unit, size_files
 
@@ -43,6 +51,56 @@ def print_answers(
             raise Mistake(f"nothing to draw in {plot}: no file could be read")
         draw_patterns(drawn, plot)
     return sum(answer.sized is None for answer in answers)
+
+
+def print_refinements(
+    files: Sequence[Path],
+    unit: Unit,
+    wavelength: float | None,
+    request: RefineRequest,
+    *,
+    as_json: bool,
+    plot: Path | None,
+    model: Path | None,
+) -> int:
+    """Size files, refine each from its answer, and print both as soon as they are known.
+
+    Returns:
+        How many of the files could not be read, or gave no refinement although one was tried.
+    """
+    from qd_agent.inference import (  # noqa: PLC0415 - torch
+        SizerSettings,
+        open_refiner,
+        open_sizer,
+    )
+
+    solvent = None if request.solvent is None else read_solvent(request.solvent, unit, wavelength)
+    settings = SizerSettings(model=model)
+    sizer, refiner = open_sizer(settings), open_refiner(settings)
+    done: list[RefinedFile] = []
+    for answer in size_files(files, sizer, unit, wavelength):
+        refined = refine_answer(refiner, answer, request, solvent)
+        done.append(refined)
+        _print_refined(refined, as_json=as_json)
+    if plot is not None:
+        drawn = [
+            (d.answer.path.name, refined_headline(d.refinement), d.refinement)
+            for d in done
+            if d.refinement is not None
+        ]
+        if not drawn:
+            raise Mistake(f"nothing to draw in {plot}: no file was refined")
+        draw_refinements(drawn, plot)
+    return sum(d.answer.sized is None or d.failed for d in done)
+
+
+def _print_refined(refined: RefinedFile, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(refined.record()) + "\n")
+    else:
+        _print(refined.answer, as_json=False)
+        sys.stdout.writelines(f"  {line}\n" for line in refined_lines(refined))
+    sys.stdout.flush()
 
 
 def _print(answer: FileAnswer, *, as_json: bool) -> None:

@@ -18,11 +18,15 @@ Unit = Literal["2th_deg", "q_A^-1", "q_nm^-1"]
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """What was found in one file; `sized` is None when it could not be read as a pattern."""
+    """What was found in one file; `sized` is None when it could not be read as a pattern.
+
+    `wavelength` is the one that is known of the file, Å, or None.
+    """
 
     path: Path
     estimate: Estimate
     sized: Sized | None = None
+    wavelength: float | None = None
 
     def record(self) -> dict[str, object]:
         """Give the flat record that `qd-agent size --json` prints."""
@@ -51,4 +55,4 @@ def size_files(
             yield FileAnswer(path, Estimate(verdict=Verdict.BAD_FRAME, reason=str(error)))
             continue
         (sized,) = sizer.size([pattern])
-        yield FileAnswer(path, sized.estimate, sized)
+        yield FileAnswer(path, sized.estimate, sized, known)

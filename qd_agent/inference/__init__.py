@@ -1,4 +1,4 @@
-"""Door to the sizes: `open_sizer` loads an artifact and answers patterns."""
+"""Door to the sizes: `open_sizer` answers patterns, `open_refiner` fits the Debye model to one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from qd_agent.inference.settings import SizerSettings
 
 if TYPE_CHECKING:
+    from qd_agent.inference.refinement import Refiner
     from qd_agent.inference.sizer import NetworkSizer
 
-__all__ = ["SizerSettings", "open_sizer"]
+__all__ = ["SizerSettings", "open_refiner", "open_sizer"]
 
 
 def open_sizer(settings: SizerSettings | None = None) -> NetworkSizer:
@@ -23,3 +24,15 @@ def open_sizer(settings: SizerSettings | None = None) -> NetworkSizer:
     )
 
     return NetworkSizer.open(settings or SizerSettings())
+
+
+def open_refiner(settings: SizerSettings | None = None) -> Refiner:
+    """Load the clusters of a model for refinements; takes seconds, because it loads torch.
+
+    Raises:
+        Fatal: the model is missing, incomplete or not what its card says.
+    """
+    from qd_agent.inference.artifact import read_artifact  # noqa: PLC0415 - torch, as above
+    from qd_agent.inference.refinement import Refiner  # noqa: PLC0415
+
+    return Refiner(read_artifact((settings or SizerSettings()).model))

@@ -1,0 +1,196 @@
+"""What a refinement believes before it has seen the pattern: the priors of the training set.
+
+Network and refinement can only be compared when both believe the same. The simulations that the
+network learns from draw from flat ranges and from mixtures; here each is a Gaussian of the same
+mean and variance, about which a least-squares fit can be told. The ranges are restated from
+`training.dataset.Priors`, `training.dataset.PatternSource` and `training.augmentation`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.pattern import PUBLISHED_GRID
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A Gaussian between hard limits; an infinite `sd` is no preference within the limits."""
+
+    centre: float
+    sd: float
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementPriors:
+    """Ranges of the training set, (low, high) of a flat one unless said otherwise.
+
+    Attributes:
+        diameter_nm: mean of the lognormal; limits only, as it is flat there.
+        usual_dispersion, usual_share, dispersion: the first with this probability, else the last.
+        lattice_scale: strain relative to bulk.
+        surface_strain_nm: adds this over the diameter to the lattice scale.
+        q_scale, q_scale_share: error of the Q scale, and how many patterns have one. Strain and
+            Q scale do the same to a pattern, so one parameter holds both.
+        b_lead, b_sulfur: Å². `b_sulfur_small` adds up to this × 2.5 nm / diameter.
+        zero_shift, zero_share: 1/Å, and how many patterns have one.
+        tilt: of the amplitude at the lowest Q, falling off with 0.3 1/Å (contrast of the shell).
+        split, split_share, minor: two lattice scales that differ by flat(split) × flat(0, 1), and
+            the second one's part: what one width proportional to Q stands for.
+        broadened, most_broadening: how often an instrument (full range, area detector, laboratory)
+            broadens visibly, and its largest Gaussian sd, 1/Å; flat from 0.
+        smooth: rms of the logarithm of smooth factors (absorption, uncorrected polarization) on
+            cos(kπx), k = 1 to 5, x from 0 to 1 over the published grid; by projecting 4000 draws.
+        texture_share, texture: how many patterns have preferred orientation, log-uniform strength.
+        lead_real: f' of Pb over the wavelengths drawn (0.16 to 1.54 Å; mean, sd), electrons;
+            used only where the wavelength is not known.
+    """
+
+    diameter_nm: tuple[float, float] = (1.2, 11.0)
+    usual_dispersion: tuple[float, float] = (0.05, 0.25)
+    usual_share: float = 0.8
+    dispersion: tuple[float, float] = (0.03, 0.30)
+    lattice_scale: tuple[float, float] = (0.9975, 1.0051)
+    surface_strain_nm: tuple[float, float] = (0.0, 0.005)
+    q_scale: float = 0.003
+    q_scale_share: float = 0.6
+    b_lead: tuple[float, float] = (1.0, 2.0)
+    b_sulfur: tuple[float, float] = (0.9, 2.8)
+    b_sulfur_small: float = 1.5
+    zero_shift: float = 0.006
+    zero_share: float = 0.5
+    tilt: tuple[float, float] = (-0.35, 0.25)
+    split: float = 0.007
+    split_share: float = 0.33
+    minor: tuple[float, float] = (0.1, 0.5)
+    broadened: tuple[float, float, float] = (0.4, 0.67, 0.8)
+    most_broadening: tuple[float, float, float] = (0.008, 0.02, 0.012)
+    smooth: tuple[float, ...] = (0.065, 0.095, 0.057, 0.024, 0.018)
+    texture_share: float = 0.2
+    texture: tuple[float, float] = (0.05, 0.7)
+    lead_real: tuple[float, float] = (-3.2, 2.6)
+
+    def gaussians(self, diameter_nm: float, end_q: float, *, free: bool) -> dict[str, Prior]:
+        """Priors of every parameter but scale and background, in the order of the fit.
+
+        Args:
+            diameter_nm: of the start; small dots have more strain and larger B(S).
+            end_q: last Q that is covered, 1/Å: it tells the kind of instrument.
+            free: no preference for dispersion and B; their limits stay.
+        """
+        size = max(diameter_nm, 1.0)
+        surface = self.surface_strain_nm[1] / size
+        lattice = _middle(self.lattice_scale) + 0.5 * surface
+        lattice_sd = math.sqrt(
+            _variance(self.lattice_scale)
+            + surface**2 / 12.0
+            + self.q_scale_share * self.q_scale**2 / 3.0
+        )
+        extra = self.b_sulfur_small * 2.5 / max(diameter_nm, 2.0)
+        held = {
+            "dispersion": Prior(*self._dispersion(), 0.02, 0.45),
+            "b_lead": Prior(_middle(self.b_lead), _sd(self.b_lead), 0.1, 5.0),
+            "b_sulfur": Prior(
+                _middle(self.b_sulfur) + 0.5 * extra,
+                math.sqrt(_variance(self.b_sulfur) + extra**2 / 12.0),
+                0.1,
+                9.0,
+            ),
+        }
+        if free:
+            held = {name: replace(prior, sd=math.inf) for name, prior in held.items()}
+        low, high = self.diameter_nm
+        zero = math.sqrt(self.zero_share / 3.0) * self.zero_shift
+        return {
+            "mean_nm": Prior(diameter_nm, math.inf, 0.7 * low, 1.3 * high),
+            **held,
+            "lattice_scale": Prior(lattice, lattice_sd, 0.97, 1.03),
+            "zero_shift": Prior(0.0, zero, -0.02, 0.02),
+            "broadening": Prior(0.0, self._broadening(end_q), 0.0, 1e-3),
+            "microstrain": Prior(0.0, self._microstrain(), 0.0, 1.6e-5),
+            **self._factors(),
+        }
+
+    def contrast(self) -> Prior:
+        """Prior of f'(Pb) where the wavelength is unknown, electrons."""
+        return Prior(*self.lead_real, -12.0, 2.0)
+
+    def _factors(self) -> dict[str, Prior]:
+        texture = math.sqrt(self.texture_share * _mean_square_log(self.texture))
+        return {
+            "tilt": Prior(_middle(self.tilt), _sd(self.tilt), -0.9, 2.0),
+            **{f"smooth_{k}": Prior(0.0, sd, -0.8, 0.8) for k, sd in enumerate(self.smooth, 1)},
+            **{f"texture_{f}": Prior(0.0, texture, -0.9, 3.0) for f in ("111", "100", "110")},
+        }
+
+    def _dispersion(self) -> tuple[float, float]:
+        """Mean and sd of the mixture of two flat ranges."""
+        share = self.usual_share
+        first, second = self.usual_dispersion, self.dispersion
+        mean = share * _middle(first) + (1 - share) * _middle(second)
+        square = share * (_variance(first) + _middle(first) ** 2)
+        square += (1 - share) * (_variance(second) + _middle(second) ** 2)
+        return mean, math.sqrt(square - mean**2)
+
+    def _broadening(self, end_q: float) -> float:
+        """Rms of the instrument's variance, 1/Å², for the kind of instrument of such a window.
+
+        Training's windows end beyond 15 (full range), between 6 and 15.5 (area detector) or
+        between 4.9 and 7.4 1/Å (laboratory). A flat sd up to m has a mean fourth power of m⁴/5.
+        """
+        full = end_q > PUBLISHED_GRID.q_min + 0.999 * PUBLISHED_GRID.span
+        kind = 0 if full else 1 if end_q > 7.4 else 2
+        return self.most_broadening[kind] ** 2 * math.sqrt(self.broadened[kind] / 5.0)
+
+    def _microstrain(self) -> float:
+        """Rms of the variance m (1 − m) δ² of a mixture of two lattice scales δ apart.
+
+        δ is the product of two flat numbers, so its mean fourth power is split⁴/25.
+        """
+        fourth = self.split_share * self.split**4 / 25.0 * _mean_square_product(self.minor)
+        return math.sqrt(fourth)
+
+
+def _middle(limits: tuple[float, float]) -> float:
+    return 0.5 * (limits[0] + limits[1])
+
+
+def _variance(limits: tuple[float, float]) -> float:
+    return (limits[1] - limits[0]) ** 2 / 12.0
+
+
+def _sd(limits: tuple[float, float]) -> float:
+    return math.sqrt(_variance(limits))
+
+
+def _mean_square_product(limits: tuple[float, float]) -> float:
+    """Mean of (m (1 − m))² for a flat m."""
+    low, high = limits
+    return sum(
+        factor * (high**power - low**power) / power
+        for power, factor in ((3, 1.0), (4, -2.0), (5, 1.0))
+    ) / (high - low)
+
+
+def _mean_square_log(limits: tuple[float, float]) -> float:
+    """Mean square of a log-uniform number."""
+    return (limits[1] ** 2 - limits[0] ** 2) / (2.0 * math.log(limits[1] / limits[0]))
+
+
+def columns(priors: Mapping[str, Prior]) -> tuple[Float, Float, Float, Float]:
+    """(centre, 1/sd, low, high) of each prior, shape (n,)."""
+    return (
+        np.array([p.centre for p in priors.values()]),
+        np.array([1.0 / p.sd for p in priors.values()]),
+        np.array([p.low for p in priors.values()]),
+        np.array([p.high for p in priors.values()]),
+    )
