@@ -63,7 +63,7 @@ def _cubic(name: str, a: float, *sublattices: tuple[str, float], b: float = 0.7)
     return Crystal(name, ((a, 0.0, 0.0), (0.0, a, 0.0), (0.0, 0.0, a)), atoms, b)
 
 
-def _wurtzite(name: str, a: float, c: float, u: float, cation: str, anion: str) -> Crystal:
+def _wurtzite(name: str, cation: str, anion: str, *, a: float, c: float, u: float) -> Crystal:
     third, two = 1.0 / 3.0, 2.0 / 3.0
     return Crystal(
         name,
@@ -83,7 +83,7 @@ def crystals() -> tuple[Crystal, ...]:
         _cubic("Ni", 3.524, ("Ni", 0.0), b=0.4),
         _cubic("Au", 4.078, ("Au", 0.0), b=0.6),
         _cubic("CdSe zinc blende", 6.052, ("Cd", 0.0), ("Se", 0.25), b=1.0),
-        _wurtzite("CdSe wurtzite", 4.299, 7.010, 0.376, "Cd", "Se"),
+        _wurtzite("CdSe wurtzite", "Cd", "Se", a=4.299, c=7.010, u=0.376),
         _cubic("CeO2", 5.411, ("Ce", 0.0), ("O", 0.25), ("O", 0.75), b=0.4),
         _cubic("PbSe", 6.124, ("Pb", 0.0), ("Se", 0.5), b=1.3),
         _cubic("PbTe", 6.462, ("Pb", 0.0), ("Te", 0.5), b=1.4),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qd_agent.core.errors import QdError
+from training.evaluate_cli import evaluate
 from training.simulate_cli import simulate
 from training.targets_cli import targets
-
-if TYPE_CHECKING:
-    from training.evaluate import Outcome
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,74 +92,6 @@ def build(
     typer.echo(json.dumps(card.evaluation, indent=2))
 
 
-@app.command()
-def evaluate(
-    files: Annotated[list[Path], typer.Argument(help="pattern files, or folders of them")],
-    model: Annotated[Path | None, typer.Option(help="folder of a model; else the shipped")] = None,
-    wavelength: Annotated[
-        float | None, typer.Option(help="Å, for 2θ files whose name does not tell one")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-    record: Annotated[
-        str, typer.Option(help="write the summary into the model's card under this name")
-    ] = "",
-) -> None:
-    """Size files whose names carry the truth, and compare.
-
-    Names as published: `PbS_Str1.0021_SD10_Avg4.50_SolvTOL_Conc37_noisy30.00.cal`,
-    `PbS_synchr_wl0p565483A_4p48nm.xye`.
-
-    Example: `qd-train evaluate patterns/ --wavelength 0.5642`
-    """
-    from qd_agent.inference import SizerSettings, open_sizer
-    from qd_agent.inference.artifact import SHIPPED
-    from training.evaluate import evaluate as run
-    from training.evaluate import summary
-
-    missing = [str(f) for f in files if not f.exists()]
-    if missing:
-        raise typer.BadParameter(f"no such file or folder: {', '.join(missing)}")
-    outcomes = run(open_sizer(SizerSettings(model=model)), files, wavelength)
-    figures = summary(outcomes)
-    if as_json:
-        rows = [_row(o) for o in outcomes]
-        typer.echo(json.dumps({"summary": figures, "files": rows}, indent=2))
-    else:
-        for outcome in outcomes:
-            typer.echo(_line(outcome))
-        typer.echo(json.dumps(figures, indent=2))
-    if record:
-        from training.export import record as write
-
-        write(model or SHIPPED, record, dict(figures))
-
-
+app.command()(evaluate)
 app.command()(simulate)
 app.command()(targets)
-
-
-def _row(outcome: Outcome) -> dict[str, object]:
-    estimate = {} if outcome.estimate is None else outcome.estimate.model_dump(mode="json")
-    return {
-        "path": str(outcome.path),
-        "label_nm": outcome.truth.label_nm,
-        "truth_nm": outcome.truth_nm,
-        "error": outcome.error,
-        **estimate,
-    }
-
-
-def _line(outcome: Outcome) -> str:
-    name = f"{outcome.path.name[:56]:56s}"
-    estimate = outcome.estimate
-    if estimate is None:
-        return f"{name} unreadable: {outcome.error}"
-    if estimate.diameter_nm is None or estimate.interval_nm is None:
-        return f"{name} {estimate.verdict}: {estimate.reason}"
-    low, high = estimate.interval_nm
-    known = "" if outcome.truth_nm is None else f"  truth {outcome.truth_nm:.2f}"
-    return (
-        f"{name} {estimate.diameter_nm:5.2f} nm [{low:.2f}, {high:.2f}]  volume-weighted "
-        f"{estimate.diameter_volume_nm:.2f}  dispersion {estimate.dispersion:.2f}  share "
-        f"{estimate.nanocrystal_fraction:.2f}  misfit {estimate.misfit:.3f}{known}"
-    )

@@ -1,4 +1,4 @@
-"""Sizes pattern files whose truth is in their names or in a manifest, and says how well that went."""
+"""Sizes pattern files whose truth is in their names or in a manifest, and judges the answers."""
 
 from __future__ import annotations
 

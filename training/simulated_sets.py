@@ -40,6 +40,8 @@ SHARES: tuple[float, ...] = (0.02, 0.05, 0.15, 0.37, 1.0)
 COUNTS: tuple[float, ...] = (214.0, 571.0, 2142.0, 14280.0)
 """Mean counts per point of the four published noise scales: about 71.4 × 3, 8, 30, 200."""
 
+BANDS = len(SIZES_NM) * len(SHARES) * len(COUNTS)
+
 USUAL_DISPERSION = 0.12
 LEAST_DISPERSION, LARGEST_DISPERSION = 0.03, 0.30
 LEAST_B = 0.3
@@ -201,4 +203,6 @@ def unbinned(intensity: Float, coverage: Float) -> Pattern:
     """
     factor = Pattern(intensity, intensity, coverage).grid.size // intensity.size
     values = np.repeat(intensity, factor)
-    return Pattern(values, np.zeros_like(values), np.repeat((coverage > 0.5) * 1.0, factor))
+    return Pattern(
+        values, np.zeros_like(values), np.repeat(np.where(coverage > 0.5, 1.0, 0.0), factor)
+    )

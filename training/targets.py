@@ -51,31 +51,36 @@ def measure(sizer: Sizer, reference: Path | None, effort: Effort, progress: Prog
     limit = physical_limit()
     attacks = as_attacks(foreign_patterns(folder)) + all_attacks(limit, effort.seed)
     rows += attack_rows(sizer, attacks, progress)
-    rows += simulated(sizer, limit, effort, progress)
-    return rows
-
-
-def simulated(sizer: Sizer, limit: PhysicalLimit, effort: Effort, progress: Progress) -> list[Row]:
-    """Rows of the three simulated sets."""
-    centres = size_examples(
-        sizer, class_centres(limit, effort.centres, effort.seed), "class centres", progress
-    )
-    bands = size_examples(
-        sizer, continuous(limit, effort.per_band, effort.seed + 1), "continuous sizes", progress
-    )
-    priors = prior_patterns(sizer, effort, progress)
+    sets = simulated_sets(sizer, effort, progress, limit)
     return [
-        class_row(centres),
-        *bound_rows(bands),
-        refused_row(priors),
-        *calibration_rows(priors),
+        *rows,
+        class_row(sets[CENTRES]),
+        *bound_rows(sets[CONTINUOUS]),
+        refused_row(sets[PRIORS]),
+        *calibration_rows(sets[PRIORS]),
     ]
 
 
-def prior_patterns(sizer: Sizer, effort: Effort, progress: Progress) -> list[Scored]:
-    """Size draws from the training's own priors, of a seed that training does not use."""
+CENTRES, CONTINUOUS, PRIORS = "class centres", "continuous sizes", "training priors"
+
+
+def simulated_sets(
+    sizer: Sizer, effort: Effort, progress: Progress, limit: PhysicalLimit | None = None
+) -> dict[str, list[Scored]]:
+    """Size the three simulated sets; their names are CENTRES, CONTINUOUS and PRIORS.
+
+    The last is of the training's own priors, of a seed that training does not use.
+    """
     from training.dataset import PatternSource  # noqa: PLC0415 - torch, and seconds of tables
 
-    progress("training priors", 0)
-    source = PatternSource(effort.seed + 2)
-    return size_examples(sizer, from_priors(source, effort.priors), "training priors", progress)
+    seed = effort.seed
+    progress("tabulating clusters", 0)
+    limit = limit or physical_limit()
+    drawn = {
+        CENTRES: class_centres(limit, effort.centres, seed, bounds=True),
+        CONTINUOUS: continuous(limit, effort.per_band, seed + 1),
+        PRIORS: from_priors(PatternSource(seed + 2), effort.priors),
+    }
+    return {
+        name: size_examples(sizer, examples, name, progress) for name, examples in drawn.items()
+    }

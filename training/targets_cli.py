@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +56,7 @@ def targets(
 
 
 @contextmanager
-def progress_line() -> Iterator[Progress]:
+def progress_line() -> Generator[Progress]:
     """One line on standard error that says what is being done."""
     from rich.console import Console
 
