@@ -1,14 +1,14 @@
 """The path itself: a document comes in, and every frame that it announces gets its answer.
 
-No threads and no stores here: `Agent.step` takes one document and returns when the ledger holds
-what came of it. Whoever calls it decides when and on which thread.
+No threads and no stores here: `Agent.note` takes one document and returns when the ledger holds
+what it made known, `Agent.work` answers one frame. Whoever calls them decides when.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -17,17 +17,17 @@ import numpy.typing as npt
 import structlog
 
 from qd_agent.core.errors import BadFrame, Unavailable
-from qd_agent.core.frame import Frame, FrameKey, FrameReference, Happening, RunClosed, RunOpened
-from qd_agent.core.ports import FrameReader, Reducer, Sizer
+from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.ports import Document, FrameReader, Reducer, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
-from qd_agent.ledger import DARK, SAMPLE, Ledger
+from qd_agent.ledger import DARK, SAMPLE, Ledger, Todo
 
 _log = structlog.get_logger(__name__)
 
-RETRY_DELAYS_S = (1.0, 5.0, 15.0, 30.0)
-"""Waits before a frame that is away (`Unavailable`) is tried again; after the last it is bad."""
 MAX_CRASHES = 3
 """A damaged file can take the process with it (HDF5 is not proof against that); not for ever."""
+TRIES_WITHOUT_DARK = 3
+"""How often a frame is put off because its dark is away; then it goes on without."""
 
 _KEPT = frozenset({"start", "descriptor", "stream_resource", "stream_datum"})
 """Documents by which a new process knows what an open run has announced. Events are not among
@@ -67,11 +67,23 @@ class Stages:
     sizer: Sizer
 
 
-@dataclass(slots=True)
-class _Waiting:
-    reference: FrameReference
-    attempt: int
-    due: float
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often, and when, a frame is tried again that is away (`Unavailable`).
+
+    Attributes:
+        delays_s: waits between tries, s; the last one repeats.
+        tries_after_stop: tries after the run has stopped; before that there is no limit.
+    """
+
+    delays_s: Sequence[float] = (1.0, 5.0, 15.0, 30.0, 60.0)
+    tries_after_stop: int = 8
+
+    def wait(self, todo: Todo) -> float | None:
+        """Give the seconds until the next try after one more in vain; None: there is none."""
+        if todo.stopped and todo.late + 1 >= self.tries_after_stop:
+            return None
+        return self.delays_s[min(todo.late if todo.stopped else todo.tries, len(self.delays_s) - 1)]
 
 
 @dataclass(slots=True)
@@ -88,7 +100,7 @@ class _Stopwatch:
 
 
 class Agent:
-    """Documents in, answers in the ledger.
+    """Documents in, answers in the ledger. What waits, waits there.
 
     Args:
         router: turns documents into frame references.
@@ -98,6 +110,9 @@ class Agent:
         streams: streams whose frames are samples; the account of a run counts these.
         dark_streams: streams whose frames are darks, not samples.
         on_answer: called after each answer is in the ledger (to wake the deliveries).
+        patience: how often a frame is tried that is away.
+        newest_first: whether the newest of the frames never tried goes first, or the oldest.
+        stopping: asked whether the process is to end; a frame in hand is then put back.
     """
 
     def __init__(
@@ -110,37 +125,59 @@ class Agent:
         streams: frozenset[str],
         dark_streams: frozenset[str],
         on_answer: Callable[[], None] = lambda: None,
+        patience: Patience | None = None,
+        newest_first: bool = True,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._router, self._stages, self._ledger = router, stages, ledger
         self._provenance = provenance
         self._streams, self._dark_streams = streams, dark_streams
-        self._on_answer = on_answer
-        self._prepared: set[str] = set()
+        self._on_answer, self._stopping = on_answer, stopping
+        self._patience = patience or Patience()
+        self._newest_first = newest_first
+        self._retry_next = False
+        self._darks_to_read: dict[str, list[FrameReference]] = {}
         self._closed: set[str] = set()
         self._descriptors: dict[str, str] = {}
-        self._waiting: dict[FrameKey, _Waiting] = {}
+
+    # -- documents -------------------------------------------------------------------------
 
     def step(self, name: str, doc: Mapping[str, object]) -> None:
-        """Take one document and answer every frame that it makes known."""
-        for happening in self.note(name, doc):
-            self.answer(happening)
+        """Take one document and answer every frame that waits."""
+        self.note(name, doc)
+        self.work_all()
 
-    def note(
-        self, name: str, doc: Mapping[str, object], *, read_darks: bool = True
-    ) -> list[FrameReference]:
-        """Take one document into the books only; give the new sample frames, unanswered.
+    def note_all(self, documents: Iterable[Document]) -> None:
+        """Take documents into the books, all at once; no frame is read."""
+        with self._ledger.together():
+            for name, doc in documents:
+                self.note(name, doc)
 
-        Without `read_darks` no file is touched: a next process takes the darks out of the books.
-        """
+    def note(self, name: str, doc: Mapping[str, object]) -> None:
+        """Take one document into the books; no frame is read."""
         try:
             happenings = self._router.route(name, doc)
         except BadFrame as error:
             _log.warning("document refused", document=name, reason=str(error))
-            return []
+            return
         run_uid = self._run_of(name, doc)
-        if name in _KEPT and run_uid is not None:
-            self._ledger.keep_document(run_uid, name, doc)
-        return self._enter_all(happenings, read_darks=read_darks)
+        with self._ledger.together():
+            if name in _KEPT and run_uid is not None:
+                self._ledger.keep_document(run_uid, name, doc)
+            self.enter(happenings)
+
+    def enter(self, happenings: Iterable[Happening]) -> int:
+        """Write down what happened; give how many sample frames were new."""
+        return sum([self._enter(happening) for happening in happenings])
+
+    def recover(self) -> int:
+        """Take up what an earlier process has left; give how many frames wait for an answer.
+
+        The router hears of the runs again that were open, so that their next documents make sense
+        and show which frames were missed meanwhile.
+        """
+        self.note_all(self._ledger.kept_documents())
+        return self._ledger.adopt()
 
     def _run_of(self, name: str, doc: Mapping[str, object]) -> str | None:
         """Give the run that a document to be kept belongs to, where that can be said."""
@@ -153,109 +190,96 @@ class Agent:
             self._descriptors[str(doc["uid"])] = str(run_uid)
         return None if run_uid is None else str(run_uid)
 
-    def _enter_all(self, happenings: list[Happening], *, read_darks: bool) -> list[FrameReference]:
-        entered = [self._enter(happening, read_darks=read_darks) for happening in happenings]
-        return [reference for reference in entered if reference is not None]
-
-    def answer(self, reference: FrameReference) -> None:
-        """Read, reduce and size one seen frame, and write the answer down."""
-        self._prepare(reference.key.run_uid)
-        self._attempt(_Waiting(reference, attempt=0, due=0.0))
-
-    def retry(self, now: float | None = None) -> None:
-        """Try the frames again that were away and whose time has come."""
-        now = time.monotonic() if now is None else now
-        for waiting in [w for w in self._waiting.values() if w.due <= now]:
-            del self._waiting[waiting.reference.key]
-            self._attempt(waiting)
-
-    def recover(self, stopping: Callable[[], bool] = lambda: False) -> int:
-        """Take up what an earlier process has left; give how many frames were answered.
-
-        The router hears of the runs again that were open, so that their next documents make sense
-        and show which frames were missed meanwhile.
-        """
-        for name, doc in self._ledger.kept_documents():
-            self.note(name, doc)
-        answered = 0
-        for reference in self._ledger.unanswered():
-            if stopping():
-                break
-            self.answer(reference)
-            answered += 1
-        return answered
-
-    @property
-    def waiting(self) -> int:
-        """Number of frames that are away and will be tried again."""
-        return len(self._waiting)
-
-    def _enter(self, happening: Happening, *, read_darks: bool) -> FrameReference | None:
+    def _enter(self, happening: Happening) -> bool:
         if isinstance(happening, RunOpened):
             self._ledger.open_run(happening)
             self._forget_closed_runs()
             _log.info("run opened", run=happening.run_uid)
-            return None
+            return False
         if isinstance(happening, RunClosed):
-            return self._close(happening)
-        if happening.key.stream in self._dark_streams:
-            if read_darks:
-                self._prepare(happening.key.run_uid)
-            if self._ledger.see(happening, DARK) and read_darks:
-                self._add_dark(happening)
-            return None
-        return happening if self._ledger.see(happening, SAMPLE) else None
+            self._close(happening)
+            return False
+        if happening.key.stream not in self._dark_streams:
+            return self._ledger.see(happening, SAMPLE)
+        if self._ledger.see(happening, DARK) and happening.key.run_uid in self._darks_to_read:
+            self._darks_to_read[happening.key.run_uid].append(happening)
+        return False
 
     def _close(self, run: RunClosed) -> None:
         # Darks are not in the account: what is expected is what is to be answered.
         expected = {s: n for s, n in run.expected.items() if s in self._streams}
-        self._ledger.close_run(replace(run, expected=expected))
+        frames = {s: n for s, n in run.frames.items() if s in self._streams}
+        self._ledger.close_run(replace(run, expected=expected, frames=frames))
         self._closed.add(run.run_uid)
         self._descriptors = {d: r for d, r in self._descriptors.items() if r != run.run_uid}
         counts = self._ledger.account(run.run_uid).as_counts()
-        announced = sum(expected.values())
+        announced = sum(frames.get(stream, events) for stream, events in expected.items())
         # A frame is at least an event, so fewer frames than events are a loss, never a rule.
         log = _log.warning if counts["seen"] < announced else _log.info
         log("run closed", run=run.run_uid, status=run.exit_status, expected=announced, **counts)
 
     def _forget_closed_runs(self) -> None:
         # Not at the stop itself: frames that it made known, or that are away, still need the dark.
-        for run_uid in self._closed - {key.run_uid for key in self._waiting}:
+        for run_uid in self._closed - self._ledger.runs_with_work():
             self._stages.reducer.forget_run(run_uid)
-            self._prepared.discard(run_uid)
+            self._darks_to_read.pop(run_uid, None)
             self._closed.discard(run_uid)
 
-    def _prepare(self, run_uid: str) -> None:
-        """Take the darks in again that an earlier process has seen in this run."""
-        if run_uid not in self._prepared:
-            self._prepared.add(run_uid)
-            for reference in self._ledger.darks(run_uid):
-                self._add_dark(reference)
+    # -- frames ----------------------------------------------------------------------------
 
-    def _add_dark(self, reference: FrameReference) -> None:
-        try:
-            self._stages.reducer.add_dark(self._stages.reader.read(reference))
-        except (BadFrame, Unavailable) as error:
-            _log.warning("dark frame not used", frame=str(reference.key), reason=str(error))
+    def work(self, now: float | None = None) -> FrameReference | None:
+        """Answer the frame whose turn it is, or put it off; None when no frame's turn has come.
 
-    def _attempt(self, waiting: _Waiting) -> None:
-        reference, watch = waiting.reference, _Stopwatch()
-        crashes = self._ledger.begin(reference.key)
+        Frames never tried and frames to be tried again take turns, so that neither holds up the
+        other.
+
+        Args:
+            now: UTC epoch s.
+        """
+        todo = self._next(time.time() if now is None else now)
+        if todo is None:
+            return None
+        self._attempt(todo)
+        return todo.reference
+
+    def work_all(self) -> int:
+        """Answer every frame whose turn has come; give how many were taken in hand."""
+        count = 0
+        while not self._stopping() and self.work() is not None:
+            count += 1
+        return count
+
+    def _next(self, now: float) -> Todo | None:
+        self._retry_next = not self._retry_next
+        if self._retry_next:
+            return self._ledger.next_frame(
+                newest_first=self._newest_first
+            ) or self._ledger.next_retry(now)
+        return self._ledger.next_retry(now) or self._ledger.next_frame(
+            newest_first=self._newest_first
+        )
+
+    def _attempt(self, todo: Todo) -> None:
+        watch = _Stopwatch()
+        crashes = self._ledger.begin(todo.reference.key)
         if crashes >= MAX_CRASHES:
             reason = f"the agent did not survive reading this frame {crashes} times"
-            self._write(reference, Estimate(verdict=Verdict.BAD_FRAME, reason=reason), watch)
+            self._set_aside(todo, reason, watch)
             return
         try:
-            sized = self._path(reference, watch)
+            sized = self._path(todo, watch)
         except BadFrame as error:
-            self._write(reference, Estimate(verdict=Verdict.BAD_FRAME, reason=str(error)), watch)
+            self._set_aside(todo, str(error), watch)
         except Unavailable as error:
-            self._put_off(waiting, str(error), watch)
+            self._put_off(todo, str(error), watch)
         else:
-            self._write(reference, sized.estimate, watch, sized)
+            self._write(todo, sized.estimate, watch, sized)
 
-    def _path(self, reference: FrameReference, watch: _Stopwatch) -> Sized:
-        frame = self._stages.reader.read(reference)
+    def _path(self, todo: Todo, watch: _Stopwatch) -> Sized:
+        away = self._read_darks(todo.reference.key.run_uid)
+        if away is not None and todo.tries < TRIES_WITHOUT_DARK:
+            raise Unavailable(f"a dark of the run is away: {away}")
+        frame = self._stages.reader.read(todo.reference)
         watch.lap("read")
         pattern = self._stages.reducer.reduce(frame)
         watch.lap("reduce")
@@ -263,30 +287,51 @@ class Agent:
         watch.lap("size")
         return sized
 
-    def _put_off(self, waiting: _Waiting, reason: str, watch: _Stopwatch) -> None:
-        if waiting.attempt >= len(RETRY_DELAYS_S):
-            tries = f"{reason} (given up after {waiting.attempt + 1} tries)"
-            self._write(waiting.reference, Estimate(verdict=Verdict.BAD_FRAME, reason=tries), watch)
+    def _read_darks(self, run_uid: str) -> str | None:
+        """Take in the darks of a run that are not taken in; None, or why one of them is away."""
+        if run_uid not in self._darks_to_read:
+            self._darks_to_read[run_uid] = self._ledger.darks(run_uid)
+        left: list[FrameReference] = []
+        reason = None
+        for reference in self._darks_to_read[run_uid]:
+            try:
+                self._stages.reducer.add_dark(self._stages.reader.read(reference))
+            except BadFrame as error:
+                _log.warning("dark frame not used", frame=str(reference.key), reason=str(error))
+            except Unavailable as error:
+                left.append(reference)
+                reason = str(error)
+        self._darks_to_read[run_uid] = left
+        return reason
+
+    def _put_off(self, todo: Todo, reason: str, watch: _Stopwatch) -> None:
+        key = todo.reference.key
+        if self._stopping():
+            self._ledger.put_back(key)
             return
-        self._ledger.put_off(waiting.reference.key)
-        due = time.monotonic() + RETRY_DELAYS_S[waiting.attempt]
-        key = waiting.reference.key
-        self._waiting[key] = _Waiting(waiting.reference, waiting.attempt + 1, due)
-        _log.warning("frame is away, will be tried again", frame=str(key), reason=reason)
+        wait = self._patience.wait(todo)
+        if wait is None:
+            self._set_aside(todo, f"{reason} (given up after {todo.tries + 1} tries)", watch)
+            return
+        # At least a millisecond, since a frame that was never tried is due at 0.
+        self._ledger.put_off(todo, due=time.time() + max(wait, 1e-3))
+        log = _log.warning if todo.tries == 0 else _log.debug
+        log("frame is away, will be tried again", frame=str(key), reason=reason, wait_s=wait)
+
+    def _set_aside(self, todo: Todo, reason: str, watch: _Stopwatch) -> None:
+        self._write(todo, Estimate(verdict=Verdict.BAD_FRAME, reason=reason), watch)
 
     def _write(
-        self,
-        reference: FrameReference,
-        estimate: Estimate,
-        watch: _Stopwatch,
-        sized: Sized | None = None,
+        self, todo: Todo, estimate: Estimate, watch: _Stopwatch, sized: Sized | None = None
     ) -> None:
+        reference = todo.reference
         flags = () if sized is None else sized.pattern.flags
         dark_hash = self._stages.reducer.dark_hash(reference.key.run_uid)
         prediction = Prediction(
             **estimate.model_dump(exclude={"flags"}),
             flags=tuple(dict.fromkeys((*estimate.flags, *flags))),
             key=reference.key,
+            revision=todo.revision,
             frame_time=reference.time,
             publication_time=time.time(),
             readings={k: float(v) for k, v in reference.readings.items() if math.isfinite(v)},

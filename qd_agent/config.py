@@ -38,6 +38,11 @@ class Config(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
+    order: Literal["newest_first", "oldest_first"] = Field(
+        default="newest_first",
+        description="which frame goes first when they come faster than they are sized; the others "
+        "are sized later either way",
+    )
     source: SourceSettings = Field(
         default_factory=SourceSettings, description="where documents come from"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import queue
 import sys
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 
 from qd_agent import __version__
-from qd_agent.agent import Agent, Stages
+from qd_agent.agent import Agent, Patience, Stages
 from qd_agent.config import Config
 from qd_agent.core.errors import Fatal
-from qd_agent.core.ports import Document, PredictionSink
+from qd_agent.core.ports import PredictionSink
 from qd_agent.core.prediction import Provenance
 from qd_agent.documents import open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
@@ -26,7 +26,7 @@ from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
 from qd_agent.reduction import open_reducer
-from qd_agent.service import QUEUE_SIZE, Courier, Service
+from qd_agent.service import QUEUE_SIZE, Courier, DocumentQueue, Service
 from qd_agent.sinks import (
     RedisConnection,
     TiledConnection,
@@ -49,7 +49,8 @@ def run_daemon(config: Config) -> None:
         stack.enter_context(_alone_in(config.data))
         redis, tiled, servers = _stores(config, stack)
         sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
-        reader = open_reader(config.frames)
+        stopping = threading.Event()
+        reader = open_reader(config.frames, stopping.is_set)
         stack.callback(reader.close)
         provenance = Provenance(
             model_name=sizer.model_name,
@@ -63,14 +64,14 @@ def run_daemon(config: Config) -> None:
         model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
         ledger = Ledger(config.data / "ledger.sqlite", model, ["redis", "tiled"])
         stack.callback(ledger.close)
-        documents: queue.Queue[Document] = queue.Queue(QUEUE_SIZE)
+        documents = DocumentQueue(QUEUE_SIZE)
         health = Health(config.agent_id, config.source.address, model)
         couriers: dict[str, Courier] = {}
 
         def pulse(sink: PredictionSink) -> None:
             if isinstance(sink, Pulsing):
                 states = {name: courier.state for name, courier in couriers.items()}
-                sink.heartbeat(health.fields(ledger, states, documents.qsize()))
+                sink.heartbeat(health.fields(ledger, states, documents.count()))
 
         couriers["redis"] = Courier(
             ledger,
@@ -95,12 +96,17 @@ def run_daemon(config: Config) -> None:
             streams=frozenset(config.router.streams),
             dark_streams=frozenset(config.router.dark_streams),
             on_answer=couriers["redis"].wake,
+            patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
+            newest_first=config.order == "newest_first",
+            stopping=stopping.is_set,
         )
         # Last: who has subscribed is ready, and a publisher may count on it.
         source = open_source(config.source)
         _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
         check = partial(_check_servers, servers)
-        Service(agent, source, couriers, health, documents=documents, check=check).run()
+        Service(
+            agent, source, couriers, health, documents=documents, stopping=stopping, check=check
+        ).run()
 
 
 def set_up_logging(level: str) -> None:

@@ -29,10 +29,44 @@ from qd_agent.ledger import Ledger
 _log = structlog.get_logger(__name__)
 
 QUEUE_SIZE = 10_000
-"""Documents in hand at most; beyond it the source itself holds back (a document is about 1 kB)."""
+"""Documents in hand at most; beyond it the source itself holds back."""
+WEIGHT_BYTES = 1 << 15
+"""A document counts once more for every so many bytes of images: 10,000 of these are 320 MB."""
+DRAIN = 500
+"""Documents written down at most before the next frame is taken in hand."""
 FLUSH_S = 3.0
 """Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
 PULSE_S = 2.0
+
+
+class DocumentQueue(queue.Queue[Document]):
+    """A queue bounded by number and by bytes: images inside of events count as many documents."""
+
+    def count(self) -> int:
+        """Give the number of documents in the queue."""
+        return len(self.queue)
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._weight = 0
+
+    def _qsize(self) -> int:
+        return self._weight
+
+    def _put(self, item: Document) -> None:
+        super()._put(item)
+        self._weight += _weight(item)
+
+    def _get(self) -> Document:
+        item: Document = super()._get()
+        self._weight -= _weight(item)
+        return item
+
+
+def _weight(document: Document) -> int:
+    data = document[1].get("data")
+    values = data.values() if isinstance(data, Mapping) else ()
+    return 1 + sum(int(getattr(value, "nbytes", 0)) for value in values) // WEIGHT_BYTES
 
 
 class Intake(threading.Thread):
@@ -188,6 +222,7 @@ class Service:
         couriers: one thread per sink, by sink name; not started.
         health: what the heartbeat says.
         documents: the queue between intake and path.
+        stopping: set when the process is to end; agent and reader may look at it.
         check: called between documents; raises Fatal when something outside is gone for good.
     """
 
@@ -199,12 +234,14 @@ class Service:
         health: Health,
         *,
         documents: queue.Queue[Document],
+        stopping: threading.Event | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._agent, self._source, self._couriers = agent, source, couriers
         self._health, self._documents, self._check_outside = health, documents, check
         self._intake = Intake(source, documents)
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
+        self._idle = False
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; a second signal ends the process at once.
@@ -218,9 +255,9 @@ class Service:
         self._intake.start()
         try:
             self._health.state = "running"
-            left = self._agent.recover(self._stopping.is_set)
+            left = self._agent.recover()
             if left:
-                _log.info("answered frames that an earlier process had left", frames=left)
+                _log.info("an earlier process has left frames to be answered", frames=left)
             while not self._stopping.is_set():
                 self._turn()
         finally:
@@ -229,17 +266,26 @@ class Service:
                 signal.signal(number, handler)
 
     def _turn(self) -> None:
+        """Write down what came in, then answer one frame."""
         self._check()
-        self._agent.retry()
+        documents = self._come_in(wait=0.1 if self._idle else 0.0)
+        if documents:
+            self._agent.note_all(documents)
+        reference = self._agent.work()
+        self._idle = reference is None
+        if reference is not None:
+            self._health.last_frame = max(self._health.last_frame or 0.0, reference.time)
+
+    def _come_in(self, wait: float) -> list[Document]:
+        """Give the documents that are there, at most DRAIN; wait for the first one."""
+        found: list[Document] = []
         try:
-            name, doc = self._documents.get(timeout=0.1)
+            found.append(self._documents.get(timeout=wait) if wait else self._documents.get(False))
+            while len(found) < DRAIN:
+                found.append(self._documents.get_nowait())
         except queue.Empty:
-            return
-        for reference in self._agent.note(name, doc):
-            if self._stopping.is_set():
-                return  # seen and in the books: the next start answers it
-            self._agent.answer(reference)
-            self._health.last_frame = reference.time
+            pass
+        return found
 
     def _check(self) -> None:
         self._check_outside()
@@ -259,9 +305,12 @@ class Service:
     def _shut_down(self) -> None:
         self._health.state = "stopping"
         self._intake.stop()
-        # What the queue still holds is written down as seen, so that the next start answers it.
-        while not self._documents.empty():
-            self._agent.note(*self._documents.get_nowait(), read_darks=False)
+        try:
+            # What the queue still holds is written down as seen: the next start answers it.
+            while documents := self._come_in(wait=0.0):
+                self._agent.note_all(documents)
+        except Fatal as error:
+            _log.error("documents in hand are not written down", reason=str(error))
         for courier in self._couriers.values():
             courier.stop()
         deadline = time.monotonic() + FLUSH_S + 0.5

@@ -93,6 +93,7 @@ class RunClosed:
         exit_status: 'success', 'abort' or 'fail'.
         reason: what the stop document gave as reason, often empty.
         expected: number of events per stream, as the stop document counts them.
+        frames: number of frames that those events hold, per stream whose detectors are known.
     """
 
     run_uid: str
@@ -100,6 +101,7 @@ class RunClosed:
     exit_status: str
     reason: str
     expected: Mapping[str, int]
+    frames: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 Happening = RunOpened | FrameReference | RunClosed

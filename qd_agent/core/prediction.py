@@ -92,6 +92,11 @@ class Prediction(Estimate):
 
     schema_version: int = SCHEMA_VERSION
     key: FrameKey
+    revision: int = Field(
+        default=0,
+        ge=0,
+        description="how often a set-aside frame was tried anew; it replaces what was said before",
+    )
     frame_time: float = Field(description="UTC epoch s of the frame's event")
     publication_time: float = Field(description="UTC epoch s at which the agent had the answer")
     readings: dict[str, float] = Field(
@@ -115,6 +120,33 @@ class Prediction(Estimate):
             for key, value in readings.items()
             if not isinstance(value, float) or math.isfinite(value)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """What a store knows a prediction by: the frame within its run, the model, the revision."""
+
+    stream: str
+    data_key: str
+    seq_num: int
+    index: int
+    model_version: str
+    model_sha256: str
+    revision: int = 0
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> StoredFrame:
+        """Give the name of a prediction."""
+        key, made_by = prediction.key, prediction.provenance
+        return cls(
+            key.stream,
+            key.data_key,
+            key.seq_num,
+            key.index,
+            made_by.model_version,
+            made_by.model_sha256,
+            prediction.revision,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 from qd_agent.frames.settings import FrameSettings
 
 if TYPE_CHECKING:
-    from qd_agent.core.ports import FrameReader
+    from collections.abc import Callable
+
+    from qd_agent.frames.reader import Reader
 
 __all__ = ["FrameSettings", "open_reader"]
 
 
-def open_reader(settings: FrameSettings) -> FrameReader:
-    """Give a reader for every kind of location; the caller closes it. Opens nothing yet."""
+def open_reader(settings: FrameSettings, stopping: Callable[[], bool] = lambda: False) -> Reader:
+    """Give a reader for every kind of location; the caller closes it. Opens nothing yet.
+
+    Args:
+        settings: what may be read, and how long to wait for it.
+        stopping: asked while waiting; once it says so, `read` waits no longer.
+    """
     from qd_agent.frames.reader import Reader  # noqa: PLC0415 - heavy, wanted only here
 
-    return Reader(settings)
+    return Reader(settings, stopping)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,8 +25,8 @@ MAX_OPEN = 8
 """Live datasets kept open; a detector that starts a file per scan would use up more and more."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.1
 """Pause between two tries: doubled from the first up to the longest."""
-STALLED_SHARE = 0.05
-"""Share of the deadline that a file gets which already kept another frame waiting in vain."""
+STALLED_REMEMBERED = 1000
+"""Files remembered that kept a frame waiting in vain."""
 
 _HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError)
 """What h5py raises for files that are incomplete, locked, truncated or broken."""
@@ -34,35 +35,66 @@ _HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError)
 class Hdf5Reader:
     """Reads rows of datasets; keeps the latest ones open. Used by one thread at a time."""
 
-    def __init__(self, settings: FrameSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: FrameSettings, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._settings, self._stopping = settings, stopping
         self._live: OrderedDict[tuple[Path, str], tuple[Search, h5py.Dataset]] = OrderedDict()
-        self._stalled: OrderedDict[str, tuple[int, int] | None] = OrderedDict()
+        self._stalled: OrderedDict[str, None] = OrderedDict()
 
     def read(self, reference: FrameReference, location: Hdf5Location) -> Frame:
         """Read one frame; tries again until the deadline while the file may still be growing.
 
+        A file that kept a frame waiting in vain is not waited for until it yields one: whoever
+        asks is to come again later, and nobody behind waits meanwhile.
+
         Raises:
-            BadFrame: not allowed, not what was declared, or not readable by the deadline.
+            BadFrame: not allowed, or not what was declared.
+            Unavailable: not there, not complete or not long enough by the deadline; it may
+                still become so. Also when we are told to stop.
         """
         started = time.monotonic()
+        patience = 0.0 if location.uri in self._stalled else self._settings.deadline_s
         pause = FIRST_PAUSE_S
         while True:
             try:
-                return Frame(reference, self._try(reference, location))
+                image = self._try(reference, location)
             except (Unavailable, *_HDF5_FAILURES) as error:
                 # A row that is not there yet needs no new look at the file, at first.
                 if not isinstance(error, Unavailable) or pause >= LONGEST_PAUSE_S:
                     self._forget(location)
                 waited = time.monotonic() - started
-                if waited + pause > self._patience(location):
+                if waited + pause > patience or self._stopping():
                     self._remember_stall(location)
-                    raise BadFrame(
+                    raise Unavailable(
                         f"frame {reference.key} is not readable after {waited:.1f} s: "
                         f"{_reason(error)}"
                     ) from error
+            else:
+                self._stalled.pop(location.uri, None)
+                return Frame(reference, image)
             time.sleep(pause)
             pause = min(2.0 * pause, LONGEST_PAUSE_S)
+
+    def length(self, location: Hdf5Location) -> int:
+        """Give the number of frames in a dataset, as it is now.
+
+        Raises:
+            BadFrame: not allowed, or no stack of images.
+            Unavailable: it cannot be opened now.
+        """
+        path = resolve(location.uri, self._settings)
+        self._drop(path)
+        search = Search(self._settings)
+        try:
+            shape = search.dataset(path, location.dataset).shape
+        except _HDF5_FAILURES as error:
+            raise Unavailable(f"{path} cannot be opened: {_reason(error)}") from error
+        finally:
+            search.close()
+        if shape is None or len(shape) not in {3, 4}:
+            raise BadFrame(f"dataset {location.dataset!r} in {path} has shape {shape}")
+        return math.prod(shape[:-2])
 
     def close(self) -> None:
         """Close every open file."""
@@ -111,24 +143,11 @@ class Hdf5Reader:
         with suppress(BadFrame, Unavailable):
             self._drop(resolve(location.uri, self._settings))
 
-    def _patience(self, location: Hdf5Location) -> float:
-        if location.uri in self._stalled and self._stalled[location.uri] == self._state(location):
-            return STALLED_SHARE * self._settings.deadline_s
-        return self._settings.deadline_s
-
     def _remember_stall(self, location: Hdf5Location) -> None:
-        self._stalled[location.uri] = self._state(location)
+        self._stalled[location.uri] = None
         self._stalled.move_to_end(location.uri)
-        while len(self._stalled) > 100 * MAX_OPEN:
+        while len(self._stalled) > STALLED_REMEMBERED:
             self._stalled.popitem(last=False)
-
-    def _state(self, location: Hdf5Location) -> tuple[int, int] | None:
-        """Give what changes when a file grows; None while there is none."""
-        try:
-            found = resolve(location.uri, self._settings).stat()
-        except (BadFrame, Unavailable, OSError):
-            return None
-        return found.st_size, found.st_mtime_ns
 
 
 def _read_row(

@@ -104,6 +104,8 @@ class Search:
 
     def _find(self, path: Path, name: str) -> tuple[h5py.Dataset, Path]:
         """Follow `name` link by link; give the dataset and the file that it really lies in."""
+        if "\0" in name:
+            raise BadFrame(f"{name!r} is no name that a dataset can have")
         here = self._open(path)
         parts = _parts(os.fsencode(name))
         for _ in range(MAX_HOPS):

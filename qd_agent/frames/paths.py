@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import re
@@ -15,6 +16,23 @@ from qd_agent.frames.settings import FrameSettings
 MAX_URI = 4096
 """Longest path that Linux opens (PATH_MAX)."""
 
+_STORAGE_AWAY = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ECONNABORTED,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EREMOTEIO,
+    }
+)
+"""What the system says of a disk or file server that does not answer, and may again."""
+
 _DRIVE = re.compile(r"/?[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -27,7 +45,7 @@ def resolve(uri: str, settings: FrameSettings) -> Path:
 
     Raises:
         BadFrame: not a local file URI, outside of every allowed root, or no regular file.
-        Unavailable: nothing is there (yet).
+        Unavailable: nothing is there (yet), or the storage does not answer.
     """
     return allowed_path(_path_of(uri), settings)
 
@@ -42,7 +60,7 @@ def allowed_path(path: str, settings: FrameSettings, base: Path | None = None) -
 
     Raises:
         BadFrame: outside of every allowed root, or no regular file.
-        Unavailable: nothing is there (yet).
+        Unavailable: nothing is there (yet), or the storage does not answer.
     """
     if not settings.allowed_roots:
         raise BadFrame(
@@ -77,9 +95,12 @@ def _look_up(path: Path, settings: FrameSettings) -> tuple[Path, int]:
         return real, real.stat().st_mode
     except FileNotFoundError as error:
         raise Unavailable(f"file {_shown(str(path))} does not exist") from error
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        reason = error.strerror if isinstance(error, OSError) else "its links form a loop"
-        raise BadFrame(f"file {_shown(str(path))} cannot be reached: {reason}") from error
+    except OSError as error:
+        kind = Unavailable if error.errno in _STORAGE_AWAY else BadFrame
+        raise kind(f"file {_shown(str(path))} cannot be reached: {error.strerror}") from error
+    except RuntimeError as error:
+        text = f"file {_shown(str(path))} cannot be reached: its links form a loop"
+        raise BadFrame(text) from error
     except ValueError as error:  # half a surrogate
         raise BadFrame(f"path {_shown(str(path))} holds characters no file name can") from error
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qd_agent.core.frame import Frame, FrameReference, InlineLocation
+from qd_agent.core.frame import Frame, FrameReference, Hdf5Location, InlineLocation
 from qd_agent.frames.inline import read_inline
 from qd_agent.frames.settings import FrameSettings
 
@@ -15,26 +16,41 @@ if TYPE_CHECKING:
 class Reader:
     """Implements `core.ports.FrameReader` for every location; used by one thread at a time."""
 
-    def __init__(self, settings: FrameSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: FrameSettings, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._settings, self._stopping = settings, stopping
         self._hdf5: Hdf5Reader | None = None
 
     def read(self, reference: FrameReference) -> Frame:
         """Read one frame; waits for a growing file up to `settings.deadline_s`.
 
         Raises:
-            BadFrame: not readable by the deadline, not allowed, or not what was declared.
+            BadFrame: not allowed, or not what was declared.
+            Unavailable: not readable by the deadline, or by the time we are told to stop.
         """
         if isinstance(reference.location, InlineLocation):
             return read_inline(reference, self._settings.max_pixels)
-        if self._hdf5 is None:
-            from qd_agent.frames.hdf5 import Hdf5Reader  # noqa: PLC0415 - h5py is heavy
+        return self._files().read(reference, reference.location)
 
-            self._hdf5 = Hdf5Reader(self._settings)
-        return self._hdf5.read(reference, reference.location)
+    def length(self, uri: str, dataset: str) -> int:
+        """Give the number of frames that a dataset holds now.
+
+        Raises:
+            BadFrame: not allowed, or no stack of images.
+            Unavailable: it cannot be opened now.
+        """
+        return self._files().length(Hdf5Location(uri=uri, dataset=dataset, row=0))
 
     def close(self) -> None:
         """Close every open file."""
         if self._hdf5 is not None:
             self._hdf5.close()
             self._hdf5 = None
+
+    def _files(self) -> Hdf5Reader:
+        if self._hdf5 is None:
+            from qd_agent.frames.hdf5 import Hdf5Reader  # noqa: PLC0415 - h5py is heavy
+
+            self._hdf5 = Hdf5Reader(self._settings, self._stopping)
+        return self._hdf5

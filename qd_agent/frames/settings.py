@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +24,22 @@ class FrameSettings(BaseModel):
         "names; the longest prefix wins",
     )
     deadline_s: float = Field(
-        default=10.0, ge=0.0, le=3600.0, description="longest wait for a frame to be readable, s"
+        default=10.0,
+        ge=0.0,
+        le=3600.0,
+        description="longest wait for a frame to be readable, s; then it is put off, and others "
+        "go first",
+    )
+    retry_delays_s: list[Annotated[float, Field(ge=0.0, le=3600.0)]] = Field(
+        default=[1.0, 5.0, 15.0, 30.0, 60.0],
+        min_length=1,
+        description="waits between the tries of a frame that was put off, s; the last one repeats",
+    )
+    tries_after_stop: int = Field(
+        default=8,
+        ge=1,
+        description="tries of such a frame after its run has stopped; then it is set aside. While "
+        "the run is open there is no limit",
     )
     max_pixels: int = Field(
         default=64_000_000, ge=1, description="frames with more pixels are refused unread"

@@ -1,6 +1,18 @@
 """The ledger: what was seen, predicted and delivered. The only durable state of the agent."""
 
-from qd_agent.ledger.records import Account, Delivery
-from qd_agent.ledger.store import DARK, SAMPLE, Ledger
+from qd_agent.ledger.books import DARK, SAMPLE, Books
+from qd_agent.ledger.records import Account, Delivery, Request, RunRecord, SetAside, Todo
+from qd_agent.ledger.store import Ledger
 
-__all__ = ["DARK", "SAMPLE", "Account", "Delivery", "Ledger"]
+__all__ = [
+    "DARK",
+    "SAMPLE",
+    "Account",
+    "Books",
+    "Delivery",
+    "Ledger",
+    "Request",
+    "RunRecord",
+    "SetAside",
+    "Todo",
+]

@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: its tables, and transactions whose errors are in our words."""
+"""The ledger's SQLite file, and transactions whose errors are in our words."""
 
 from __future__ import annotations
 
@@ -9,38 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qd_agent.core.errors import Fatal
+from qd_agent.ledger.schema import VERSION, bring_up_to_date, version_of
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE runs (
-    uid TEXT PRIMARY KEY, time REAL NOT NULL, metadata TEXT NOT NULL, closed TEXT
-) STRICT;
-CREATE TABLE frames (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_uid TEXT NOT NULL, stream TEXT NOT NULL, data_key TEXT NOT NULL,
-    seq_num INTEGER NOT NULL, idx INTEGER NOT NULL, model TEXT NOT NULL,
-    role TEXT NOT NULL, reference TEXT NOT NULL, image BLOB, begun INTEGER NOT NULL DEFAULT 0,
-    verdict TEXT, prediction TEXT, intensity BLOB, explanation BLOB,
-    UNIQUE (run_uid, stream, data_key, seq_num, idx, model)
-) STRICT;
-CREATE INDEX frames_open ON frames (role, run_uid) WHERE verdict IS NULL;
-CREATE INDEX frames_counted ON frames (role, run_uid, verdict);
-CREATE INDEX frames_by_verdict ON frames (role, verdict);
-CREATE TABLE outbox (
-    sink TEXT NOT NULL, frame_id INTEGER NOT NULL, run_uid TEXT NOT NULL,
-    PRIMARY KEY (sink, frame_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX outbox_frame ON outbox (frame_id);
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_uid TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,
-    UNIQUE (name, uid)
-) STRICT;
-CREATE TABLE run_outbox (
-    sink TEXT NOT NULL, run_uid TEXT NOT NULL, what TEXT NOT NULL,
-    PRIMARY KEY (sink, run_uid, what)
-) STRICT, WITHOUT ROWID;
-"""
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 
 
 class Database:
@@ -48,13 +19,16 @@ class Database:
 
     Args:
         path: the SQLite file (WAL mode); made when missing, with its folder.
+        migrate: bring a file of an earlier version up to date; without it, that is refused.
 
     Raises:
         Fatal: the file cannot be opened, is no ledger, or the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, migrate: bool = True) -> None:
+        self.path = path
         self._lock = threading.RLock()
+        self._depth = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -62,35 +36,55 @@ class Database:
             self.connection.execute("PRAGMA journal_mode = WAL")
             # FULL: a frame that was acknowledged survives a power cut, not only a crash.
             self.connection.execute("PRAGMA synchronous = FULL")
-            self._prepare(path)
+            self._prepare(path, migrate=migrate)
         except (sqlite3.Error, OSError) as error:
             raise Fatal(f"the ledger {path} cannot be used: {error}") from error
 
-    def _prepare(self, path: Path) -> None:
-        version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
-        if version == 0:
-            self.connection.executescript(
-                f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
-            )
-        elif version != SCHEMA_VERSION:
+    def _prepare(self, path: Path, *, migrate: bool) -> None:
+        version = version_of(self.connection)
+        if version > VERSION:
             raise Fatal(
-                f"the ledger {path} has schema {version}, this version knows {SCHEMA_VERSION}; "
+                f"the ledger {path} has schema {version}, this version knows {VERSION}; "
                 "use the version that wrote it, or another data folder"
             )
+        if version < VERSION:
+            if not migrate:
+                raise Fatal(
+                    f"the ledger {path} has schema {version}, this version has {VERSION}, and an "
+                    "agent of another version is using it; start that agent again first"
+                )
+            bring_up_to_date(self.connection)
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """Do all of it or nothing. Raises Fatal when it cannot be written."""
+        """Do all of it or nothing; one inside of another is part of it.
+
+        Raises:
+            Fatal: it cannot be written.
+        """
         with self._lock:
+            self._depth += 1
             try:
-                self.connection.execute("BEGIN IMMEDIATE")
+                if self._depth == 1:
+                    self.connection.execute("BEGIN IMMEDIATE")
                 yield self.connection
-                self.connection.execute("COMMIT")
+                if self._depth == 1:
+                    self.connection.execute("COMMIT")
             except sqlite3.Error as error:
-                raise Fatal(f"the ledger cannot be written: {error}; is the disk full?") from error
+                raise Fatal(self._refusal(error)) from error
             finally:
-                if self.connection.in_transaction:
+                self._depth -= 1
+                if self._depth == 0 and self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
+
+    def _refusal(self, error: sqlite3.Error) -> str:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code in _FULL:
+            return (
+                f"the disk that holds the ledger {self.path} is full ({error}); make room and "
+                "start again: what was acknowledged is kept, nothing else was"
+            )
+        return f"the ledger {self.path} cannot be written: {error}"
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Give the rows of a query. Raises Fatal when it cannot be read."""
@@ -98,7 +92,7 @@ class Database:
             try:
                 return self.connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise Fatal(f"the ledger cannot be read: {error}") from error
+                raise Fatal(f"the ledger {self.path} cannot be read: {error}") from error
 
     def close(self) -> None:
         """Close the file; what was written stays."""

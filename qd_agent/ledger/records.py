@@ -51,6 +51,83 @@ class Account:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The account of one run.
+
+    Attributes:
+        uid: the run.
+        time: UTC epoch s at which it started.
+        exit_status: 'success', 'abort' or 'fail'; None while it is open.
+        expected: sample frames that its stop document counts; None while it is open.
+        account: what became of its frames.
+        note: of an open run: what was found when it was looked into.
+        checked: UTC epoch s of that look; 0 when there was none.
+    """
+
+    uid: str
+    time: float
+    exit_status: str | None
+    expected: int | None
+    account: Account
+    note: str
+    checked: float
+
+    @property
+    def missing(self) -> int:
+        """Number of frames that were counted and never seen."""
+        return max(0, (self.expected or 0) - self.account.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """One frame that was set aside: its key, why, when (UTC epoch s), how often tried anew."""
+
+    run_uid: str
+    stream: str
+    data_key: str
+    seq_num: int
+    index: int
+    revision: int
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an operator asks of the agent: to look into a run, or (None) into all."""
+
+    number: int
+    run_uid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A frame that waits for its answer.
+
+    Attributes:
+        reference: the frame.
+        tries: how often it was tried and not readable.
+        late: how many of these after its run had stopped.
+        stopped: whether its run has stopped.
+        revision: how often its answer was asked for anew.
+    """
+
+    reference: FrameReference
+    tries: int = 0
+    late: int = 0
+    stopped: bool = False
+    revision: int = 0
+
+
+def expected_frames(stop: Mapping[str, object]) -> int:
+    """Count the frames that a stop announces; a stream of unknown layout has one an event."""
+    events, frames = stop.get("expected"), stop.get("frames")
+    known = frames if isinstance(frames, Mapping) else {}
+    counted = events if isinstance(events, Mapping) else {}
+    return sum(int(str(known.get(stream, count))) for stream, count in counted.items())
+
+
 def identity(key: FrameKey) -> tuple[str, str, str, int, int]:
     """Give the columns that name a frame."""
     return key.run_uid, key.stream, key.data_key, key.seq_num, key.index

@@ -1,15 +1,16 @@
-"""The books in one SQLite file.
+"""The books in one SQLite file, as the agent keeps them.
 
 A frame is written down before it is sized, its prediction (with an outbox entry for each sink)
-before it is delivered, and an outbox entry is struck only after the store has answered; so
-whatever is killed, and whenever, the next start knows what is left to do.
+before it is delivered. The frames that wait for their answer, or for another try, are rows too:
+nothing waits in memory alone, so memory stays flat and a killed agent forgets nothing.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +18,28 @@ import numpy.typing as npt
 
 from qd_agent.core.frame import FrameKey, FrameReference, RunClosed, RunOpened
 from qd_agent.core.prediction import Prediction, Verdict
-from qd_agent.ledger.database import Database
+from qd_agent.ledger.books import DARK, SAMPLE
+from qd_agent.ledger.outbox import CLOSED, OPENED, Outbox
 from qd_agent.ledger.records import (
-    Account,
-    Delivery,
+    Todo,
     array_to_bytes,
-    floats,
     identity,
     plain_json,
     reference_from_json,
     reference_to_json,
 )
 
-SAMPLE, DARK = "sample", "dark"
-_OPENED, _CLOSED = "opened", "closed"
 _KEY = "run_uid = ? AND stream = ? AND data_key = ? AND seq_num = ? AND idx = ? AND model = ?"
+_TODO = (
+    "SELECT reference, image, tries, late, revision, model, id, "
+    "EXISTS (SELECT 1 FROM runs WHERE uid = run_uid AND closed IS NOT NULL) "
+    "FROM frames WHERE role = ? AND verdict IS NULL AND "
+)
+LONGEST_WAIT_S = 3600.0
+"""Longest wait between two tries of a frame; what waits for longer was put off by a wrong clock."""
 
 
-class Ledger:
+class Ledger(Outbox):
     """The books; safe to call from several threads.
 
     Args:
@@ -47,14 +52,14 @@ class Ledger:
     """
 
     def __init__(self, path: Path, model: str, sinks: Sequence[str]) -> None:
-        self._model, self._sinks = model, tuple(sinks)
-        self._db = Database(path)
+        super().__init__(path, sinks)
+        self._model = model
 
-    def _announce(self, db: sqlite3.Connection, run_uid: str, what: str) -> None:
-        db.executemany(
-            "INSERT INTO run_outbox (sink, run_uid, what) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            [(sink, run_uid, what) for sink in self._sinks],
-        )
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Write all that the block writes at once, or nothing: one wait for the disk, not many."""
+        with self._db.transaction():
+            yield
 
     # -- intake ----------------------------------------------------------------------------
 
@@ -69,7 +74,7 @@ class Ledger:
                 (run.run_uid, run.time, metadata),
             )
             if cursor.rowcount == 1:
-                self._announce(db, run.run_uid, _OPENED)
+                self.announce(db, run.run_uid, OPENED)
 
     def close_run(self, run: RunClosed) -> None:
         """Write down that a run stopped, with what it says it counted; a repeat is ignored."""
@@ -79,6 +84,7 @@ class Ledger:
                 "exit_status": run.exit_status,
                 "reason": run.reason,
                 "expected": dict(run.expected),
+                "frames": dict(run.frames),
             }
         )
         with self._db.transaction() as db:
@@ -86,7 +92,12 @@ class Ledger:
                 "UPDATE runs SET closed = ? WHERE uid = ? AND closed IS NULL", (closed, run.run_uid)
             )
             if cursor.rowcount == 1:
-                self._announce(db, run.run_uid, _CLOSED)
+                self.announce(db, run.run_uid, CLOSED)
+                # What was not readable while the run went on may be so now.
+                db.execute(
+                    "UPDATE frames SET due = ? WHERE run_uid = ? AND verdict IS NULL AND due > 0",
+                    (time.time(), run.run_uid),
+                )
             db.execute("DELETE FROM documents WHERE run_uid = ?", (run.run_uid,))
 
     def keep_document(self, run_uid: str, name: str, doc: Mapping[str, object]) -> None:
@@ -105,8 +116,16 @@ class Ledger:
         with self._db.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO frames (run_uid, stream, data_key, seq_num, idx, model, role, "
-                "reference, image) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (*identity(reference.key), self._model, role, reference_to_json(reference), image),
+                "reference, image, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                (
+                    *identity(reference.key),
+                    self._model,
+                    role,
+                    reference_to_json(reference),
+                    image,
+                    time.time(),
+                ),
             )
             return cursor.rowcount == 1
 
@@ -122,8 +141,17 @@ class Ledger:
             ).fetchone()
             return 0 if row is None else int(row[0])
 
-    def put_off(self, key: FrameKey) -> None:
-        """Take back that a frame was begun: it came back without an answer, in good order."""
+    def put_off(self, todo: Todo, due: float) -> None:
+        """Write down that a frame was not readable, and when it is tried again (UTC epoch s)."""
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE frames SET begun = 0, tries = tries + 1, late = late + ?, due = ? "
+                f"WHERE {_KEY}",
+                (int(todo.stopped), due, *identity(todo.reference.key), self._model),
+            )
+
+    def put_back(self, key: FrameKey) -> None:
+        """Take back that a frame was begun: the agent was told to stop, nothing else is wrong."""
         with self._db.transaction() as db:
             db.execute(f"UPDATE frames SET begun = 0 WHERE {_KEY}", (*identity(key), self._model))
 
@@ -143,43 +171,104 @@ class Ledger:
         with self._db.transaction() as db:
             row = db.execute(
                 "UPDATE frames SET verdict = ?, prediction = ?, intensity = ?, explanation = ?, "
-                f"image = NULL WHERE {_KEY} AND verdict IS NULL RETURNING id",
+                # The pixels of a set-aside frame stay, since it may be tried anew.
+                f"image = CASE WHEN ? THEN image END WHERE {_KEY} AND verdict IS NULL "
+                "AND revision = ? RETURNING id",
                 (
                     prediction.verdict.value,
                     prediction.model_dump_json(),
                     None if intensity is None else intensity.astype("<f4").tobytes(),
                     None if model is None else model.astype("<f4").tobytes(),
+                    prediction.verdict is Verdict.BAD_FRAME,
                     *identity(prediction.key),
                     self._model,
+                    prediction.revision,
                 ),
             ).fetchone()
             if row is not None:
-                db.executemany(
-                    "INSERT INTO outbox (sink, frame_id, run_uid) VALUES (?, ?, ?)",
-                    [(sink, row[0], prediction.key.run_uid) for sink in self._sinks],
-                )
+                self.owe(db, row[0], prediction.key.run_uid, prediction.revision)
 
-    # -- recovery --------------------------------------------------------------------------
+    # -- what is to be done ----------------------------------------------------------------
 
-    def run_uids(self) -> list[str]:
-        """Give every known run, oldest first."""
-        return [str(row[0]) for row in self._db.rows("SELECT uid FROM runs ORDER BY time, uid")]
+    def adopt(self) -> int:
+        """Take over what another model version has left unanswered; give how many frames wait.
 
-    def unanswered(self) -> list[FrameReference]:
-        """Give the frames that were seen and have no answer yet, in the order they were seen.
-
-        What another model version has seen and not answered is this one's to answer.
+        Frames whose next try lies further off than `LONGEST_WAIT_S` are due now: a clock was set.
         """
+        now = time.time()
         with self._db.transaction() as db:
             db.execute(
                 "UPDATE OR IGNORE frames SET model = ? WHERE verdict IS NULL AND role = ?",
                 (self._model, SAMPLE),
             )
+            # What is left was seen again under this model.
+            db.execute(
+                "DELETE FROM frames WHERE verdict IS NULL AND role = ? AND model <> ?",
+                (SAMPLE, self._model),
+            )
+            db.execute(
+                "UPDATE frames SET due = ? WHERE verdict IS NULL AND role = ? AND due > ?",
+                (now, SAMPLE, now + LONGEST_WAIT_S),
+            )
+        return self.waiting()[0]
+
+    def next_frame(self, *, newest_first: bool) -> Todo | None:
+        """Give a frame that was never tried, the newest or the oldest one."""
+        order = "DESC" if newest_first else "ASC"
+        return self._todo(f"due = 0 ORDER BY id {order} LIMIT 1")
+
+    def next_retry(self, now: float) -> Todo | None:
+        """Give the frame whose next try is the longest overdue at `now`, UTC epoch s."""
+        return self._todo("due > 0 AND due <= ? ORDER BY due LIMIT 1", now)
+
+    def _todo(self, condition: str, *values: object) -> Todo | None:
+        rows = self._db.rows(_TODO + condition, SAMPLE, *values)
+        if not rows:
+            return None
+        text, image, tries, late, revision, model, frame_id, stopped = rows[0]
+        if model != self._model:  # asked for anew, and answered by another model before
+            with self._db.transaction() as db:
+                db.execute(
+                    "UPDATE OR REPLACE frames SET model = ? WHERE id = ?", (self._model, frame_id)
+                )
+        return Todo(
+            reference_from_json(str(text), image),
+            tries=int(str(tries)),
+            late=int(str(late)),
+            stopped=bool(stopped),
+            revision=int(str(revision)),
+        )
+
+    def waiting(self) -> tuple[int, int, float]:
+        """Count the frames to be answered, those of them that are away, and the seconds behind.
+
+        Behind is how long ago the oldest frame was seen that nobody has tried yet.
+        """
         rows = self._db.rows(
-            "SELECT reference, image FROM frames WHERE role = ? AND verdict IS NULL "
-            "AND model = ? ORDER BY id",
+            "SELECT due > 0, COUNT(*), MIN(seen_at) FROM frames WHERE role = ? "
+            "AND verdict IS NULL GROUP BY due > 0",
             SAMPLE,
-            self._model,
+        )
+        counts = {bool(away): int(str(count)) for away, count, _ in rows}
+        since = next((float(str(seen)) for away, _, seen in rows if not away), None)
+        behind = 0.0 if since is None else max(0.0, time.time() - since)
+        return sum(counts.values()), counts.get(True, 0), behind
+
+    def runs_with_work(self) -> set[str]:
+        """Give the runs of which a frame waits for its answer."""
+        rows = self._db.rows(
+            "SELECT DISTINCT run_uid FROM frames WHERE role = ? AND verdict IS NULL", SAMPLE
+        )
+        return {str(row[0]) for row in rows}
+
+    # -- recovery --------------------------------------------------------------------------
+
+    def unanswered(self) -> list[FrameReference]:
+        """Give the frames that were seen and have no answer yet, in the order they were seen."""
+        self.adopt()
+        rows = self._db.rows(
+            "SELECT reference, image FROM frames WHERE role = ? AND verdict IS NULL ORDER BY id",
+            SAMPLE,
         )
         return [reference_from_json(str(text), image) for text, image in rows]
 
@@ -197,112 +286,3 @@ class Ledger:
             DARK,
         )
         return [reference_from_json(str(text), image) for text, image in rows]
-
-    # -- outbox ----------------------------------------------------------------------------
-
-    def undelivered(self, sink: str, limit: int) -> list[Delivery]:
-        """Give the oldest predictions that `sink` has not confirmed, at most `limit`."""
-        rows = self._db.rows(
-            "SELECT id, prediction, intensity, explanation FROM outbox JOIN frames "
-            "ON id = frame_id WHERE sink = ? ORDER BY frame_id LIMIT ?",
-            sink,
-            limit,
-        )
-        return [
-            Delivery(
-                int(str(frame_id)),
-                Prediction.model_validate_json(str(prediction)),
-                floats(intensity),
-                floats(explanation),
-            )
-            for frame_id, prediction, intensity, explanation in rows
-        ]
-
-    def delivered(self, sink: str, deliveries: Sequence[Delivery]) -> None:
-        """Strike predictions from the outbox that a sink has confirmed."""
-        with self._db.transaction() as db:
-            db.executemany(
-                "DELETE FROM outbox WHERE sink = ? AND frame_id = ?",
-                [(sink, delivery.frame_id) for delivery in deliveries],
-            )
-            # Patterns are 40 kB a frame; what every store has is not kept twice.
-            db.executemany(
-                "UPDATE frames SET intensity = NULL, explanation = NULL WHERE id = ? "
-                "AND NOT EXISTS (SELECT 1 FROM outbox WHERE frame_id = id)",
-                [(delivery.frame_id,) for delivery in deliveries],
-            )
-
-    def backlog(self, sink: str) -> int:
-        """Count the predictions that `sink` has not confirmed."""
-        return int(str(self._db.rows("SELECT COUNT(*) FROM outbox WHERE sink = ?", sink)[0][0]))
-
-    def runs_to_open(self, sink: str) -> list[RunOpened]:
-        """Give the runs that `sink` has not been told of, oldest first."""
-        rows = self._db.rows(
-            "SELECT uid, time, metadata FROM run_outbox JOIN runs ON uid = run_uid "
-            "WHERE sink = ? AND what = ? ORDER BY time, uid",
-            sink,
-            _OPENED,
-        )
-        return [
-            RunOpened(str(uid), float(str(time)), json.loads(str(metadata)))
-            for uid, time, metadata in rows
-        ]
-
-    def runs_to_close(self, sink: str) -> list[RunClosed]:
-        """Give the stopped runs of which `sink` has every prediction, and not yet the stop."""
-        rows = self._db.rows(
-            "SELECT uid, closed FROM run_outbox AS o JOIN runs ON uid = o.run_uid WHERE o.sink = ? "
-            "AND o.what = ? AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.sink = o.sink "
-            "AND p.run_uid = uid) AND NOT EXISTS (SELECT 1 FROM frames AS f WHERE f.role = ? "
-            "AND f.run_uid = uid AND f.verdict IS NULL) ORDER BY time, uid",
-            sink,
-            _CLOSED,
-            SAMPLE,
-        )
-        return [RunClosed(run_uid=str(uid), **json.loads(str(closed))) for uid, closed in rows]
-
-    def run_opened(self, sink: str, run_uid: str) -> None:
-        """Strike that a sink is to be told of a run's start."""
-        self._strike_run(sink, run_uid, _OPENED)
-
-    def run_closed(self, sink: str, run_uid: str) -> None:
-        """Strike that a sink is to be told of a run's stop."""
-        self._strike_run(sink, run_uid, _CLOSED)
-
-    def _strike_run(self, sink: str, run_uid: str, what: str) -> None:
-        with self._db.transaction() as db:
-            db.execute(
-                "DELETE FROM run_outbox WHERE sink = ? AND run_uid = ? AND what = ?",
-                (sink, run_uid, what),
-            )
-
-    # -- books -----------------------------------------------------------------------------
-
-    def account(self, run_uid: str | None = None) -> Account:
-        """Count the sample frames of one run, or of all."""
-        where, run = ("", ()) if run_uid is None else ("AND run_uid = ?", (run_uid,))
-        rows = self._db.rows(
-            f"SELECT verdict, COUNT(*) FROM frames WHERE role = ? {where} GROUP BY verdict",
-            SAMPLE,
-            *run,
-        )
-        waiting = self._db.rows(
-            f"SELECT sink, COUNT(*) FROM outbox WHERE 1 {where} GROUP BY sink", *run
-        )
-        counts = {verdict: int(str(count)) for verdict, count in rows}
-        undelivered = {str(sink): int(str(count)) for sink, count in waiting}
-        seen, sized = sum(counts.values()), counts.get(Verdict.SIZED.value, 0)
-        set_aside, unanswered = counts.get(Verdict.BAD_FRAME.value, 0), counts.get(None, 0)
-        return Account(
-            seen=seen,
-            sized=sized,
-            abstained=seen - sized - set_aside - unanswered,
-            set_aside=set_aside,
-            open=unanswered,
-            delivered={s: seen - unanswered - undelivered.get(s, 0) for s in self._sinks},
-        )
-
-    def close(self) -> None:
-        """Close the file; what was written stays."""
-        self._db.close()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,12 @@ class Rig:
             "data": "agent",
             "source": {"address": self.address},
             "router": {"data_keys": ["detector"]},
-            "frames": {"allowed_roots": ["beamline"], "deadline_s": 5.0},
+            "frames": {
+                "allowed_roots": ["beamline"],
+                "deadline_s": 5.0,
+                "retry_delays_s": [0.2, 1.0],
+                "tries_after_stop": 3,
+            },
             "reduction": {
                 "poni": "beamline/detector.poni",
                 "mask": "beamline/mask.npy",
@@ -88,6 +94,15 @@ class Rig:
             assert beamline.poll() is None, beamline.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+    def calibrate(self) -> tuple[int, int]:
+        """Let a beamline write PONI and mask, and end it; give the detector's shape."""
+        beamline = self.start_beamline("growth", "--frames", "1", "--darks", "0", "--binning", "4")
+        self.wait_for_calibration(beamline)
+        beamline.kill()
+        beamline.communicate()
+        height, width = np.load(self.beamline_folder / "mask.npy").shape
+        return int(height), int(width)
 
     def _start(self, command: Sequence[str], env: Mapping[str, str] | None):
         process = subprocess.Popen(

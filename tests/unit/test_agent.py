@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qd_agent.agent import MAX_CRASHES, RETRY_DELAYS_S, Agent, DocumentRouter, Stages
+from qd_agent.agent import MAX_CRASHES, TRIES_WITHOUT_DARK, Agent, DocumentRouter, Patience, Stages
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Sized, Verdict
 from qd_agent.documents import RouterSettings, open_router
-from qd_agent.ledger import Ledger
+from qd_agent.ledger import Ledger, Todo
 from tests.helpers import records
 from tests.helpers.documents import scan_with_darks
 from tests.helpers.hostile_documents import DOCUMENTS, OPENING
@@ -65,8 +65,15 @@ class Sizer:
 
 
 class Rig:
-    def __init__(self, path: Path, router: DocumentRouter | None = None, model: str = "pbs-1"):
+    def __init__(
+        self,
+        path: Path,
+        router: DocumentRouter | None = None,
+        model: str = "pbs-1",
+        **options: object,
+    ):
         self.reader, self.reducer = Reader(), Reducer()
+        options = {"newest_first": False, "patience": Patience((1.0, 5.0), 3), **options}
         self.ledger = Ledger(path, model, ["redis"])
         self.answers = 0
         self.agent = Agent(
@@ -77,6 +84,7 @@ class Rig:
             streams=frozenset({"primary"}),
             dark_streams=frozenset({"dark"}),
             on_answer=self._count,
+            **options,  # type: ignore[arg-type]
         )
 
     def _count(self) -> None:
@@ -84,6 +92,15 @@ class Rig:
 
     def take(self, *happenings: Happening) -> None:
         self.agent.step("any", {"happenings": list(happenings)})
+
+    def retry(self, times: int = 1) -> None:
+        """Try what is away again, however long that would take."""
+        for _ in range(times):
+            self.agent.work(now=float("inf"))
+
+    @property
+    def away(self) -> int:
+        return self.ledger.waiting()[1]
 
     def predictions(self):
         return [d.prediction for d in self.ledger.undelivered("redis", 100)]
@@ -121,21 +138,106 @@ def test_a_frame_that_is_away_is_tried_again_and_then_sized(rig: Rig):
     rig.reader.problems[1] = [Unavailable("disk is away")]
     rig.take(records.reference(seq_num=1))
     assert rig.predictions() == []
-    assert rig.agent.waiting == 1
-    rig.agent.retry(now=float("inf"))
+    assert rig.away == 1
+    assert rig.agent.work() is None, "its time has not come"
+    rig.retry()
     assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
-    assert rig.agent.waiting == 0
+    assert rig.away == 0
 
 
-def test_a_frame_that_stays_away_is_set_aside_after_the_last_try(rig: Rig):
-    tries = len(RETRY_DELAYS_S) + 1
-    rig.reader.problems[1] = [Unavailable("disk is away") for _ in range(tries)]
-    rig.take(records.reference(seq_num=1))
-    while rig.agent.waiting:
-        rig.agent.retry(now=float("inf"))
+def test_a_frame_may_come_as_long_as_its_run_is_open(rig: Rig):
+    rig.reader.problems[1] = [Unavailable("not written yet") for _ in range(50)]
+    rig.take(RunOpened("run-1", 1.0, {}), records.reference(seq_num=1))
+    rig.retry(49)
+    assert rig.predictions() == []
+    rig.retry()
+    assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
+
+
+def test_the_waits_grow_and_begin_anew_when_the_run_has_stopped():
+    patience = Patience((1.0, 5.0, 30.0), tries_after_stop=2)
+    away = records.reference()
+    assert [patience.wait(Todo(away, tries=n)) for n in range(4)] == [1.0, 5.0, 30.0, 30.0]
+    late = [patience.wait(Todo(away, tries=9, late=n, stopped=True)) for n in range(2)]
+    assert late == [1.0, None]
+
+
+def test_a_frame_that_stays_away_is_set_aside_after_the_last_try_after_the_stop(rig: Rig):
+    rig.reader.problems[1] = [Unavailable("disk is away") for _ in range(5)]
+    rig.take(RunOpened("run-1", 1.0, {}), records.reference(seq_num=1))
+    rig.retry()
+    rig.take(RunClosed("run-1", 2.0, "success", "", {"primary": 1}))
+    assert rig.predictions() == [], "the stop itself brought another try"
+    assert len(rig.reader.problems[1]) == 2
+    rig.retry(2)
     (only,) = rig.predictions()
     assert only.verdict is Verdict.BAD_FRAME
-    assert f"given up after {tries} tries" in only.reason
+    assert only.reason == "disk is away (given up after 5 tries)"
+
+
+def test_tries_are_not_forgotten_over_a_restart(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    first = Rig(path)
+    first.reader.problems[1] = [Unavailable("disk is away") for _ in range(2)]
+    first.take(RunOpened("run-1", 1.0, {}), records.reference(seq_num=1))
+    first.take(RunClosed("run-1", 2.0, "success", "", {"primary": 1}))
+    first.ledger.close()
+    second = Rig(path)
+    second.reader.problems[1] = [Unavailable("disk is away") for _ in range(9)]
+    assert second.agent.recover() == 1
+    second.retry(9)
+    (only,) = second.predictions()
+    assert "given up after 4 tries" in only.reason
+    second.ledger.close()
+
+
+def test_frames_that_are_away_do_not_hold_up_the_others(rig: Rig):
+    rig.reader.problems[1] = [Unavailable("disk is away") for _ in range(99)]
+    rig.take(*[records.reference(seq_num=n) for n in (1, 2, 3)])
+    assert [p.key.seq_num for p in rig.predictions()] == [2, 3]
+    rig.agent.enter([records.reference(seq_num=n) for n in (4, 5)])
+    for _ in range(4):
+        rig.agent.work(now=float("inf"))
+    assert [p.key.seq_num for p in rig.predictions()] == [2, 3, 4, 5]
+
+
+def test_a_process_told_to_stop_puts_the_frame_in_hand_back(tmp_path: Path):
+    rig = Rig(tmp_path / "ledger.sqlite", stopping=lambda: True)
+    rig.agent.enter([RunOpened("run-1", 1.0, {}), records.reference(seq_num=1)])
+    for _ in range(2 * MAX_CRASHES):
+        rig.reader.problems[1] = [Unavailable("told to stop")]
+        assert rig.agent.work() is not None
+    todo = rig.ledger.next_frame(newest_first=True)
+    assert todo is not None
+    assert todo.tries == 0
+    assert rig.predictions() == []
+    rig.ledger.close()
+
+
+@pytest.mark.parametrize(("newest_first", "order"), [(True, [3, 2, 1]), (False, [1, 2, 3])])
+def test_the_live_view_stays_fresh_and_the_rest_follows(
+    tmp_path: Path, newest_first: bool, order: list[int]
+):
+    rig = Rig(tmp_path / "ledger.sqlite", newest_first=newest_first)
+    rig.agent.enter([records.reference(seq_num=n) for n in (1, 2, 3)])
+    answered = [rig.agent.work() for _ in order]
+    assert [r.key.seq_num for r in answered if r is not None] == order
+    assert rig.ledger.waiting() == (0, 0, 0.0)
+    rig.ledger.close()
+
+
+def test_a_frame_waits_for_a_dark_that_is_away_and_at_last_goes_on_without(rig: Rig):
+    rig.reader.problems[7] = [Unavailable("not yet") for _ in range(2)]
+    rig.agent.enter([records.reference(seq_num=7, stream="dark"), records.reference(seq_num=1)])
+    rig.agent.work()
+    rig.retry(2)
+    (only,) = rig.predictions()
+    assert only.provenance.dark_hash == "1 darks"
+    rig.reader.problems[8] = [Unavailable("never") for _ in range(99)]
+    rig.agent.enter([records.reference(seq_num=8, stream="dark"), records.reference(seq_num=2)])
+    rig.agent.work()
+    rig.retry(TRIES_WITHOUT_DARK)
+    assert [p.key.seq_num for p in rig.predictions()] == [1, 2]
 
 
 def test_a_fatal_stage_stops_the_path_and_leaves_the_frame_open(rig: Rig):
@@ -172,6 +274,7 @@ def test_a_new_process_takes_up_frames_and_darks_that_were_left(tmp_path: Path):
     first.ledger.close()
     second = Rig(tmp_path / "ledger.sqlite")
     assert second.agent.recover() == 1
+    second.agent.work_all()
     (only,) = second.predictions()
     assert (only.diameter_nm, only.provenance.dark_hash) == (1.0, "1 darks")
     second.ledger.close()
@@ -197,12 +300,14 @@ def test_a_frame_that_kills_the_process_each_time_is_set_aside(tmp_path: Path):
     for _ in range(MAX_CRASHES - 1):
         again = Rig(path)
         again.reader.problems[1] = [KeyboardInterrupt()]
+        again.agent.recover()
         with pytest.raises(KeyboardInterrupt):
-            again.agent.recover()
+            again.agent.work_all()
         again.ledger.close()
     last = Rig(path)
     last.reader.problems[1] = [KeyboardInterrupt()]
     assert last.agent.recover() == 1
+    last.agent.work_all()
     (only,) = last.predictions()
     assert only.verdict is Verdict.BAD_FRAME
     assert f"{MAX_CRASHES} times" in only.reason
@@ -210,10 +315,9 @@ def test_a_frame_that_kills_the_process_each_time_is_set_aside(tmp_path: Path):
 
 
 def test_a_frame_that_was_only_away_does_not_count_as_a_crash(rig: Rig):
-    rig.reader.problems[1] = [Unavailable("away") for _ in range(len(RETRY_DELAYS_S))]
+    rig.reader.problems[1] = [Unavailable("away") for _ in range(2 * MAX_CRASHES)]
     rig.take(records.reference(seq_num=1))
-    while rig.agent.waiting:
-        rig.agent.retry(now=float("inf"))
+    rig.retry(2 * MAX_CRASHES)
     assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
 
 
@@ -244,6 +348,7 @@ def test_a_restart_between_any_two_documents_loses_no_frame(tmp_path: Path):
         for part in (documents[:cut], documents[cut:]):
             made = Rig(path, router=open_router(RouterSettings()))
             made.agent.recover()
+            made.agent.work_all()
             for name, doc in part:
                 made.agent.step(name, doc)
             made.ledger.close()
@@ -275,6 +380,7 @@ def test_another_model_answers_what_the_first_one_left(tmp_path: Path):
     first.ledger.close()
     second = Rig(path, model="pbs-2")
     assert second.agent.recover() == 1
+    second.agent.work_all()
     (only,) = second.predictions()
     assert only.provenance.dark_hash == "1 darks"
     assert second.ledger.account("run-1").as_counts()["open"] == 0

@@ -10,7 +10,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from qd_agent.core.errors import BadFrame
+from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location
 from qd_agent.frames import FrameSettings, hdf5, open_reader
 
@@ -121,11 +121,16 @@ def images(rows=3, dtype="<u4"):
     return np.arange(rows * H * W).reshape(rows, H, W).astype(dtype)
 
 
-def refused(reader, reference, reason):
-    with pytest.raises(BadFrame, match=reason) as caught:
+def refused(reader, reference, reason, error=BadFrame):
+    with pytest.raises(error, match=reason) as caught:
         reader.read(reference)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def not_yet(reader, reference, reason):
+    """What is asked for is not there, and may still come."""
+    refused(reader, reference, reason, error=Unavailable)
 
 
 def test_frames_are_read_while_another_process_appends_them(path, start_writer, open_with):
@@ -173,7 +178,7 @@ def test_a_file_written_without_swmr_is_readable_after_it_is_closed(path, start_
     writer, reader = start_writer("plain"), open_with()
     writer("create")
     writer("append 2")
-    refused(reader, frame(path, 1), "not readable after")
+    not_yet(reader, frame(path, 1), "not readable after")
     writer("close")
     assert (reader.read(frame(path, 1)).image == 2).all()
 
@@ -196,14 +201,14 @@ def test_what_a_killed_writer_left_is_readable(path, start_writer, open_with):
     writer("append 2")
     writer.kill()
     assert (open_with().read(frame(path, 1)).image == 2).all()
-    refused(open_with(), frame(path, 2), "holds 2 frames, this is frame 2")
+    not_yet(open_with(), frame(path, 2), "holds 2 frames, this is frame 2")
 
 
 def test_without_swmr_live_files_are_left_alone(path, start_writer, open_with):
     writer, reader = start_writer("swmr"), open_with(swmr=False)
     writer("create")
     writer("append 1")
-    refused(reader, frame(path), "not readable after")
+    not_yet(reader, frame(path), "not readable after")
     writer("close")
     assert (reader.read(frame(path)).image == 1).all()
 
@@ -211,7 +216,7 @@ def test_without_swmr_live_files_are_left_alone(path, start_writer, open_with):
 def test_a_file_that_never_comes_is_given_up_at_the_deadline(path, open_with):
     path.parent.mkdir()
     reader = open_with(deadline_s=0.05)
-    refused(reader, frame(path), r"not readable after 0\.0 s: .*does not exist")
+    not_yet(reader, frame(path), r"not readable after 0\.0 s: .*does not exist")
 
 
 def test_a_stalled_file_is_not_waited_for_in_full_again(path, open_with):
@@ -230,11 +235,48 @@ def test_a_stalled_file_is_not_waited_for_in_full_again(path, open_with):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hdf5, "time", Clock)
-        refused(reader, frame(path, 1), "holds 1 frames")
+        not_yet(reader, frame(path, 1), "holds 1 frames")
         first, pauses[:] = sum(pauses), []
-        refused(reader, frame(path, 2), "holds 1 frames")
+        not_yet(reader, frame(path, 2), "holds 1 frames")
     assert 0.1 < first <= 0.2
-    assert sum(pauses) <= 0.01
+    assert pauses == [], "whoever comes next does not wait for the same file"
+    write(path, images(2), "more")  # the file is not waited for until it yields a frame
+    assert np.array_equal(reader.read(frame(path, 1, "more")).image, images(2)[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hdf5, "time", Clock)
+        not_yet(reader, frame(path, 1), "holds 1 frames")
+    assert 0.1 < sum(pauses) <= 0.2
+
+
+def test_whoever_is_told_to_stop_does_not_wait_to_the_deadline(path, tmp_path):
+    path.parent.mkdir()
+    asked = []
+
+    def stopping():
+        asked.append(True)
+        return len(asked) > 2
+
+    settings = FrameSettings(deadline_s=3600.0, allowed_roots=[path.parent])
+    reader = open_reader(settings, stopping)
+    not_yet(reader, frame(path), "does not exist")
+    assert len(asked) == 3
+    reader.close()
+
+
+def test_the_length_of_a_dataset_is_what_it_holds_now(path, start_writer, open_with):
+    writer, reader = start_writer("swmr"), open_with()
+    with pytest.raises(Unavailable, match="does not exist"):
+        reader.length(path.as_uri(), "/entry/data")
+    writer("create")
+    writer("append 2")
+    assert reader.length(path.as_uri(), "/entry/data") == 2
+    assert (reader.read(frame(path, 1)).image == 2).all()
+    writer("append 1")
+    assert reader.length(path.as_uri(), "/entry/data") == 3
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        reader.length(path.as_uri(), "/other")
+    with pytest.raises(BadFrame, match="outside"):
+        reader.length("file:///etc/passwd", "/entry/data")
 
 
 def test_a_replaced_file_is_read_anew(path, open_with):
@@ -293,7 +335,7 @@ def test_a_dataset_of_several_frames_a_row_is_counted_through(path, open_with):
     reader = open_with()
     for row in range(6):
         assert np.array_equal(reader.read(frame(path, row)).image, data[row // 3, row % 3])
-    refused(reader, frame(path, 6), "holds 6 frames")
+    not_yet(reader, frame(path, 6), "holds 6 frames")
 
 
 def test_compressed_frames_are_read(path, open_with):
@@ -328,20 +370,30 @@ def test_an_unknown_compression_is_named(path, open_with):
         ({"dtype": "<u2"}, "holds uint32 values, its descriptor declares uint16"),
         ({"dtype": "<f4"}, "declares float32"),
         ({"dtype": "|O"}, "dtype_numpy"),
-        ({"dataset": "/entry/other"}, "not readable after"),
         ({"dataset": "/entry"}, "is not a dataset"),
         ({"dataset": "/"}, "is not a dataset"),
         ({"dataset": "/entry/data/more"}, "inside of a dataset"),
-        ({"dataset": "/entry/../../etc"}, "not readable after"),
-        ({"dataset": "\0"}, "not readable after"),
-        ({"row": 3}, "holds 3 frames, this is frame 3"),
-        ({"row": 2**62}, "holds 3 frames"),
-        ({"row": 2**70}, "holds 3 frames"),
+        ({"dataset": "\0"}, "no name that a dataset can have"),
     ],
 )
 def test_what_was_not_declared_is_refused(path, open_with, declared, reason):
     write(path, images())
     refused(open_with(), frame(path, **declared), reason)
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ({"dataset": "/entry/other"}, "not readable after"),
+        ({"dataset": "/entry/../../etc"}, "not readable after"),
+        ({"row": 3}, "holds 3 frames, this is frame 3"),
+        ({"row": 2**62}, "holds 3 frames"),
+        ({"row": 2**70}, "holds 3 frames"),
+    ],
+)
+def test_what_a_writer_may_still_add_is_not_refused_for_good(path, open_with, declared, reason):
+    write(path, images())
+    not_yet(open_with(), frame(path, **declared), reason)
 
 
 @pytest.mark.parametrize(
@@ -378,13 +430,13 @@ def test_a_truncated_file_is_refused(path, open_with, size):
     write(path, images(50), chunks=(1, H, W))
     raw = path.read_bytes()
     path.write_bytes(raw[: size if isinstance(size, int) else int(size * len(raw))])
-    refused(open_with(), frame(path, 49), "not readable after")
+    not_yet(open_with(), frame(path, 49), "not readable after")
 
 
 def test_what_is_no_hdf5_is_refused(path, open_with):
     path.parent.mkdir()
     path.write_bytes(b"II*\0" + bytes(100_000))
-    refused(open_with(), frame(path), "is no HDF5 file")
+    not_yet(open_with(), frame(path), "is no HDF5 file")
 
 
 def test_a_damaged_live_file_is_given_up_in_time(path, start_writer, open_with):
@@ -397,7 +449,7 @@ def test_a_damaged_live_file_is_given_up_in_time(path, start_writer, open_with):
     at = raw.index(b"OHDR")
     raw[at + 8] ^= 0xFF
     path.write_bytes(raw)
-    refused(open_with(), frame(path), "checksum")
+    not_yet(open_with(), frame(path), "checksum")
 
 
 def test_files_outside_of_the_roots_are_refused(path, open_with, tmp_path):
@@ -441,7 +493,7 @@ def test_links_out_of_the_roots_are_refused(path, open_with, tmp_path):
         refused(open_with(), frame(path, dataset=name), "outside")
     for name in ("loop", "self"):
         refused(open_with(), frame(path, dataset=name), "behind more than 16 links")
-    refused(open_with(), frame(path, dataset="gone"), "does not exist")
+    not_yet(open_with(), frame(path, dataset="gone"), "does not exist")
 
 
 def virtual(path, sources, name="v"):
@@ -488,7 +540,7 @@ def test_virtual_datasets_from_outside_are_refused(path, open_with, tmp_path):
     for name in ("up", "absolute", "by_link", "nested"):
         refused(open_with(), frame(path, dataset=name), "outside")
     refused(open_with(), frame(path, dataset="pattern"), "by pattern")
-    refused(open_with(), frame(path, dataset="gone"), "does not exist")
+    not_yet(open_with(), frame(path, dataset="gone"), "does not exist")
 
 
 def test_raw_files_beside_an_hdf5_file_are_refused(path, open_with):

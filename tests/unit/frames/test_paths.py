@@ -1,5 +1,6 @@
 """Only files under an allowed root are read, whatever a document calls them."""
 
+import errno
 import os
 import socket
 
@@ -102,6 +103,15 @@ def test_a_missing_file_may_still_come(root):
 def test_a_missing_file_outside_is_refused_all_the_same(root):
     with pytest.raises(BadFrame, match="outside"):
         resolve(f"file://{root.parent}/late.h5", allow(root))
+
+
+def test_storage_that_does_not_answer_may_answer_again(root, monkeypatch):
+    def stat(path, **_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("pathlib.Path.stat", stat)
+    with pytest.raises(Unavailable, match="Stale file handle"):
+        resolve(f"file://{root}/a.h5", allow(root))
 
 
 def test_the_path_map_replaces_whole_folder_names(root):

@@ -1,0 +1,202 @@
+"""The books as an operator reads them: accounts, set-aside frames, what is asked of the agent.
+
+Also used beside a running agent, from another process.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qd_agent.core.prediction import Verdict
+from qd_agent.ledger.database import Database
+from qd_agent.ledger.records import Account, Request, RunRecord, SetAside, expected_frames
+
+SAMPLE, DARK = "sample", "dark"
+
+
+class Books:
+    """Accounts of runs and frames; safe to call from several threads and processes.
+
+    Args:
+        path: the ledger's file.
+        sinks: names of the stores that every prediction must reach.
+        migrate: whether a file of an earlier version may be brought up to date.
+
+    Raises:
+        Fatal: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, sinks: Sequence[str], *, migrate: bool = True) -> None:
+        self._sinks = tuple(sinks)
+        self._db = Database(path, migrate=migrate)
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Names of the stores that every prediction must reach."""
+        return self._sinks
+
+    def account(self, run_uid: str | None = None) -> Account:
+        """Count the sample frames of one run, or of all."""
+        if run_uid is None:
+            rows = self._db.rows(
+                "SELECT verdict, COUNT(*) FROM frames WHERE role = ? GROUP BY verdict", SAMPLE
+            )
+            waiting = self._db.rows("SELECT sink, COUNT(*) FROM outbox GROUP BY sink")
+        else:
+            rows = self._db.rows(
+                "SELECT verdict, COUNT(*) FROM frames WHERE role = ? AND run_uid = ? "
+                "GROUP BY verdict",
+                SAMPLE,
+                run_uid,
+            )
+            waiting = self._db.rows(
+                "SELECT sink, COUNT(*) FROM outbox WHERE run_uid = ? GROUP BY sink", run_uid
+            )
+        counts = {verdict: int(str(count)) for verdict, count in rows}
+        undelivered = {str(sink): int(str(count)) for sink, count in waiting}
+        seen, sized = sum(counts.values()), counts.get(Verdict.SIZED.value, 0)
+        set_aside, unanswered = counts.get(Verdict.BAD_FRAME.value, 0), counts.get(None, 0)
+        return Account(
+            seen=seen,
+            sized=sized,
+            abstained=seen - sized - set_aside - unanswered,
+            set_aside=set_aside,
+            open=unanswered,
+            delivered={s: seen - unanswered - undelivered.get(s, 0) for s in self._sinks},
+        )
+
+    def run_uids(self) -> list[str]:
+        """Give every known run, oldest first."""
+        return [str(row[0]) for row in self._db.rows("SELECT uid FROM runs ORDER BY time, uid")]
+
+    def runs(self, run_uid: str | None = None) -> list[RunRecord]:
+        """Give the account of every known run (or of one), oldest first."""
+        rows = self._db.rows(
+            "SELECT uid, time, closed, note, checked FROM runs WHERE ? IS NULL OR uid = ? "
+            "ORDER BY time, uid",
+            run_uid,
+            run_uid,
+        )
+        return [self._run_record(*row) for row in rows]
+
+    def _run_record(
+        self, uid: object, when: object, closed: object, note: object, checked: object
+    ) -> RunRecord:
+        stop: Mapping[str, object] = {} if closed is None else json.loads(str(closed))
+        return RunRecord(
+            uid=str(uid),
+            time=float(str(when)),
+            exit_status=None if closed is None else str(stop["exit_status"]),
+            expected=None if closed is None else expected_frames(stop),
+            account=self.account(str(uid)),
+            note=str(note),
+            checked=float(str(checked)),
+        )
+
+    def note(self, run_uid: str, note: str) -> None:
+        """Write down what was found when an open run was looked into."""
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE runs SET note = ?, checked = ? WHERE uid = ?", (note, time.time(), run_uid)
+            )
+
+    # -- set-aside frames ------------------------------------------------------------------
+
+    def set_aside(self, run_uid: str | None = None, seq_num: int | None = None) -> list[SetAside]:
+        """Give the frames that were set aside, in the order in which they were seen."""
+        rows = self._db.rows(
+            "SELECT run_uid, stream, data_key, seq_num, idx, revision, prediction FROM frames "
+            "WHERE role = ? AND verdict = ? AND (? IS NULL OR run_uid = ?) "
+            "AND (? IS NULL OR seq_num = ?) ORDER BY id",
+            SAMPLE,
+            Verdict.BAD_FRAME.value,
+            run_uid,
+            run_uid,
+            seq_num,
+            seq_num,
+        )
+        return [
+            SetAside(
+                run_uid=str(run),
+                stream=str(stream),
+                data_key=str(data_key),
+                seq_num=int(str(seq)),
+                index=int(str(index)),
+                revision=int(str(revision)),
+                reason=str(_field(prediction, "reason")),
+                time=float(str(_field(prediction, "publication_time"))),
+            )
+            for run, stream, data_key, seq, index, revision, prediction in rows
+        ]
+
+    def retry(self, run_uid: str | None = None, seq_num: int | None = None) -> int:
+        """Open set-aside frames again; the agent takes them up. Gives how many there are.
+
+        Their record stays in the stores until there is a new one, which replaces it.
+        """
+        with self._db.transaction() as db:
+            ids = db.execute(
+                "UPDATE frames SET verdict = NULL, begun = 0, tries = 0, late = 0, due = ?, "
+                "revision = revision + 1 WHERE role = ? AND verdict = ? "
+                "AND (? IS NULL OR run_uid = ?) AND (? IS NULL OR seq_num = ?) "
+                # Of a frame that several model versions have answered, the latest one counts.
+                "AND id = (SELECT MAX(o.id) FROM frames AS o WHERE o.run_uid = frames.run_uid "
+                "AND o.stream = frames.stream AND o.data_key = frames.data_key "
+                "AND o.seq_num = frames.seq_num AND o.idx = frames.idx) RETURNING id",
+                (
+                    time.time(),
+                    SAMPLE,
+                    Verdict.BAD_FRAME.value,
+                    run_uid,
+                    run_uid,
+                    seq_num,
+                    seq_num,
+                ),
+            ).fetchall()
+            db.executemany("DELETE FROM outbox WHERE frame_id = ?", ids)
+        return len(ids)
+
+    # -- requests --------------------------------------------------------------------------
+
+    def ask(self, run_uid: str | None) -> int:
+        """Ask the agent to look into a run, or into all; give the number of the request."""
+        with self._db.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO requests (run_uid, asked) VALUES (?, ?)", (run_uid, time.time())
+            )
+            return int(cursor.lastrowid or 0)
+
+    def answer_to(self, request: int) -> str | None:
+        """Give what the agent has answered to a request, or None so far."""
+        rows = self._db.rows("SELECT answer FROM requests WHERE id = ?", request)
+        return str(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def next_request(self) -> Request | None:
+        """Give the oldest request that is not answered."""
+        rows = self._db.rows(
+            "SELECT id, run_uid FROM requests WHERE answered IS NULL ORDER BY id LIMIT 1"
+        )
+        if not rows:
+            return None
+        number, run_uid = rows[0]
+        return Request(int(str(number)), None if run_uid is None else str(run_uid))
+
+    def answer_request(self, request: int, answer: str) -> None:
+        """Write down what came of a request; the last hundred are kept."""
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE requests SET answered = ?, answer = ? WHERE id = ?",
+                (time.time(), answer, request),
+            )
+            db.execute("DELETE FROM requests WHERE id <= ?", (request - 100,))
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        self._db.close()
+
+
+def _field(prediction: object, name: str) -> object:
+    return json.loads(str(prediction))[name]
