@@ -69,18 +69,27 @@ def reach(shape: Shape) -> float:
     return 1.0 if shape is Shape.SPHERE else facets(shape).reach
 
 
+def gauge(shape: Shape, x: Float, y: Float, z: Float) -> Float:
+    """Radius of the sphere whose volume the body has that just reaches a point.
+
+    Coordinates broadcast together; the result has their unit. A shape is the set of points whose
+    gauge is at most its radius, so the difference of the two tells how deep inside a point lies.
+    """
+    if shape is Shape.SPHERE:
+        return np.sqrt(x**2 + y**2 + z**2)
+    faces = facets(shape)
+    x, y, z = np.abs(x), np.abs(y), np.abs(z)
+    largest = np.maximum(np.maximum(x, y), z) / faces.cube
+    return np.maximum(largest, (x + y + z) / faces.octahedron)
+
+
 def inside(shape: Shape, radius: float, x: Float, y: Float, z: Float) -> npt.NDArray[np.bool_]:
     """Tell which points lie in or on the body of volume 4/3 π radius³ around the origin.
 
-    Coordinates broadcast together and have the unit of `radius`; a point closer than 1e-9 to the
-    face counts as on it.
+    Coordinates broadcast together and have the unit of `radius`; a point less than 1e-9 beyond
+    the surface counts as on it.
     """
-    if shape is Shape.SPHERE:
-        return x**2 + y**2 + z**2 <= radius**2 + 1e-9
-    faces = facets(shape)
-    x, y, z = np.abs(x), np.abs(y), np.abs(z)
-    largest = np.maximum(np.maximum(x, y), z)
-    return (largest <= faces.cube * radius + 1e-9) & (x + y + z <= faces.octahedron * radius + 1e-9)
+    return gauge(shape, x, y, z) <= radius + 1e-9
 
 
 def centres(shape: Shape) -> tuple[Point, ...]:
