@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from qd_agent.scattering.reflections import FAMILIES, positions
 
@@ -105,6 +106,26 @@ def smooth_error(q: Tensor, d: Draw, sd: float) -> Tensor:
     for order in range(6):
         exponent = exponent + d.normal(1.0) / (1 + order) * torch.cos(math.pi * order * x)
     return torch.exp(amplitude * exponent)
+
+
+def ripple(q: Tensor, d: Draw, low: float, high: float, probability: float = 0.5) -> Tensor:
+    """Factor about 1 that wanders over 0.15 to 0.8 1/Å, for what no model describes.
+
+    Flat fields, shadows, a shell's own scattering, relaxed surfaces. Its standard deviation is
+    log-uniform between `low` and `high`, for one pattern in two.
+    """
+    nodes = 160
+    step = float(q.max() - q.min()) / (nodes - 1)
+    wave = 2 * math.pi * torch.fft.rfftfreq(nodes, d=step)
+    length = d.log_uniform(0.05, 0.25)
+    # The correlation length of a Gaussian filter of this width is three of it.
+    filtered = torch.fft.rfft(torch.randn(d.size, nodes, generator=d.generator), dim=1)
+    coarse = torch.fft.irfft(filtered * torch.exp(-0.5 * (length * wave) ** 2), n=nodes, dim=1)
+    coarse = coarse / coarse.std(dim=1, keepdim=True).clamp_min(1e-6)
+    fine = functional.interpolate(
+        coarse[:, None], size=q.shape[-1], mode="linear", align_corners=True
+    )[:, 0]
+    return 1.0 + d.happens(probability) * d.log_uniform(low, high) * fine.clamp(-3.0, 3.0)
 
 
 def polarization(q: Tensor, d: Draw) -> Tensor:

@@ -1,11 +1,13 @@
 """Endless, seeded batches of simulated patterns; no two are the same.
 
-The priors are part of every answer that the network gives; they stand in `Priors` and in the card.
+Physics comes from `cluster_table`, what an experiment adds from `augmentation` and `observation`,
+the ranges from `priors`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,22 +17,12 @@ from torch import Tensor
 
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.inference.network import BIN, POINTS
-from qd_agent.scattering.ensemble import actual_dispersion, averages, lognormal_weights
 from qd_agent.scattering.form_factors import anomalous, f0
-from qd_agent.scattering.forward import ClusterLibrary, distances, sinc_table
-from training import augmentation
+from training import augmentation, observation
 from training.augmentation import Draw
-from training.debye import build_library
+from training.cluster_table import Truth, families
 from training.materials import foreign_bank
-
-Float32 = npt.NDArray[np.float32]
-
-MARGIN_MIN, MARGIN_MAX = 0.83, 15.40
-"""Simulated Q range, 1/Å: the grid and what strain, scale and zero errors can pull into it."""
-
-FINE_STEP = 0.0056
-"""Spacing of the simulated range, 1/Å. Linear interpolation on it blurs by 0.002 1/Å, a tenth of
-what pixels do."""
+from training.priors import Priors
 
 WAVELENGTHS = (
     0.16,
@@ -54,30 +46,6 @@ WAVELENGTHS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Priors:
-    """Ranges that the simulations are drawn from."""
-
-    diameter_nm: tuple[float, float] = (1.2, 11.0)
-    dispersion: tuple[float, float] = (0.03, 0.30)
-    usual_dispersion: tuple[float, float] = (0.05, 0.25)
-    usual_share: float = 0.8
-    lattice_scale: tuple[float, float] = (0.9975, 1.0051)
-    surface_strain_nm: tuple[float, float] = (0.0, 0.005)
-    """Lattice scale grows by this over the diameter: small dots are expanded."""
-    b_lead: tuple[float, float] = (1.0, 2.0)
-    b_sulfur: tuple[float, float] = (0.9, 2.8)
-    b_sulfur_small: float = 1.5
-    """Up to this much more B(S) at 2.5 nm, falling as 1/diameter."""
-    min_fraction: float = 0.005
-    counts: tuple[float, float] = (20.0, 1e5)
-    """Mean counts per point of the published grid."""
-    nothing: float = 0.08
-    foreign: float = 0.08
-    other_lattice: float = 0.4
-    """Of the foreign patterns: rock-salt nanocrystals of a clearly different lattice parameter."""
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Simulated patterns and their truth; `kind` indexes `KINDS`; sizes hold where kind is 0."""
 
@@ -93,21 +61,23 @@ class Batch:
 
 @dataclass
 class PatternSource:
-    """Draws batches from `priors`; two sources with one seed give the same patterns."""
+    """Draws batches from `priors`; two sources with one seed give the same patterns.
+
+    `solvents` are measured liquids of the user's own, each of shape (1251,) on the binned grid,
+    positive; synthetic ones are always drawn as well.
+    """
 
     seed: int
     priors: Priors = field(default_factory=Priors)
     max_diameter_nm: float = 18.6
     foreign_patterns: int = 1500
+    solvents: Sequence[npt.NDArray[np.float32]] = ()
 
     def __post_init__(self) -> None:
         """Tabulate every cluster, once."""
-        count = round((MARGIN_MAX - MARGIN_MIN) / FINE_STEP)
-        q = MARGIN_MIN + FINE_STEP * np.arange(count, dtype=np.float64)
-        library = build_library(self.max_diameter_nm)
-        self._diameters = library.diameters
-        self._table = torch.from_numpy(_table(library, q, BIN * PUBLISHED_GRID.step))
-        self._atoms = torch.from_numpy(np.stack([library.lead, library.sulfur])).float()
+        q = observation.fine_grid()
+        self._families = families(self.max_diameter_nm, q, BIN * PUBLISHED_GRID.step)
+        self._s2 = torch.from_numpy((q / (4 * math.pi)) ** 2).float()
         self._fine = torch.from_numpy(q).float()
         grid = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
         self._q = torch.from_numpy(grid).float()
@@ -115,6 +85,7 @@ class PatternSource:
         terms = [(anomalous("Pb", w), anomalous("S", w)) for w in WAVELENGTHS]
         self._anomalous = torch.tensor([[p.real, p.imag, s.real, s.imag] for p, s in terms])
         self._foreign = torch.from_numpy(foreign_bank(grid, self.foreign_patterns, self.seed + 1))
+        self._solvents = torch.from_numpy(np.array(self.solvents, dtype=np.float32))
         self._generator = torch.Generator().manual_seed(self.seed)
 
     @property
@@ -133,24 +104,24 @@ class PatternSource:
         kind = self._kinds(d)
         rock_salt = (kind == 2) & (d.happens(p.other_lattice) > 0)
         coverage, instrument = augmentation.window(q, d)
-        crystal, truth = self._nanocrystals(d, rock_salt, augmentation.broadening(d, instrument))
-        stranger = self._foreign[
-            torch.randint(len(self._foreign), (size,), generator=self._generator)
-        ]
-        signal = torch.where((kind == 2) & ~rock_salt, stranger, crystal)
+        crystal, truth = self._nanocrystals(d)
+        crystal = observation.broadened(crystal, augmentation.broadening(d, instrument))
+        crystal = observation.observe(crystal, q, self._strain(d, truth, rock_salt), d)
+        signal = torch.where((kind == 2) & ~rock_salt, self._strangers(d), crystal)
         fraction = torch.where(kind == 1, torch.zeros(1), self._fraction(d, kind))
-        liquid = _mean_one(augmentation.background(q, d) * torch.ones_like(signal), coverage)
+        liquid = _mean_one(self._background(d), coverage)
         pattern = fraction * _mean_one(signal, coverage) + (1 - fraction) * liquid
         pattern = pattern * augmentation.smooth_error(q, d, 0.04) * augmentation.polarization(q, d)
+        pattern = pattern * augmentation.ripple(q, d, 0.0002, 0.003)
         counts = d.log_uniform(*p.counts)
         pattern = _mean_one(pattern, coverage)
         noisy = augmentation.counting_noise(pattern, q, d, BIN * counts)
         return Batch(
             intensity=_mean_one(noisy, coverage) * coverage,
             coverage=coverage,
-            diameter=truth[0],
-            volume=truth[1],
-            dispersion=truth[2],
+            diameter=truth.number,
+            volume=truth.volume,
+            dispersion=truth.dispersion,
             fraction=fraction[:, 0],
             kind=kind[:, 0],
             counts=counts[:, 0],
@@ -161,6 +132,19 @@ class PatternSource:
         p = self.priors
         return (u < p.nothing).long() + 2 * ((u >= p.nothing) & (u < p.nothing + p.foreign)).long()
 
+    def _strangers(self, d: Draw) -> Tensor:
+        return self._foreign[torch.randint(len(self._foreign), (d.size,), generator=d.generator)]
+
+    def _background(self, d: Draw) -> Tensor:
+        """Synthetic, or with a liquid of the user's own in place of the synthetic one."""
+        drawn = augmentation.background(self._q, d) * torch.ones(d.size, POINTS)
+        if not len(self._solvents):
+            return drawn
+        which = torch.randint(len(self._solvents), (d.size,), generator=d.generator)
+        own = self._solvents[which]
+        part = d.happens(self.priors.own_solvent) * d.uniform(0.5, 1.0)
+        return part * own / own.mean(dim=1, keepdim=True) + (1 - part) * drawn
+
     def _fraction(self, d: Draw, kind: Tensor) -> Tensor:
         """Share of the covered area: half log-uniform, a third uniform, a sixth pure."""
         u = d.uniform(0.0, 1.0)
@@ -169,47 +153,63 @@ class PatternSource:
         share = torch.where(u < 0.33, d.uniform(0.1, 1.0), share)
         return torch.where(u > 0.84, torch.ones(1), share)
 
-    def _ensembles(self, d: Draw) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Weights (n, clusters) and (number average, volume average, dispersion), each (n,)."""
+    def _nanocrystals(self, d: Draw) -> tuple[Tensor, Truth]:
+        """Debye patterns (n, fine points) of mean 1 on the fine grid, and their averages."""
+        p = self.priors
+        interference, atoms, truth = self._ensembles(d)
+        small = 2.5 / truth.number[:, None].clamp(min=2.0)
+        b_sulfur = d.uniform(*p.b_sulfur) + d.uniform(0.0, p.b_sulfur_small) * small
+        lead = torch.exp(-d.uniform(*p.b_lead) * self._s2)
+        sulfur = torch.exp(-b_sulfur * self._s2)
+        common, own = self._displacement(d)
+        lead2, cross, sulfur2 = self._form_products(d)
+        pattern = (
+            lead2 * (atoms[:, :1] + (lead * own) ** 2 * interference[:, 0])
+            + 2.0 * cross * lead * sulfur * common * own * interference[:, 1]
+            + sulfur2 * (atoms[:, 1:] + sulfur**2 * interference[:, 2])
+        )
+        return pattern / pattern.mean(dim=1, keepdim=True), truth
+
+    def _ensembles(self, d: Draw) -> tuple[Tensor, Tensor, Truth]:
+        """Sums of the average particles (n, 3, nq), their atoms (n, 2), their averages."""
         p = self.priors
         mean = d.uniform(*p.diameter_nm)
         usual = d.happens(p.usual_share)
         width = usual * d.uniform(*p.usual_dispersion) + (1 - usual) * d.uniform(*p.dispersion)
-        weights = lognormal_weights(self._diameters, mean.double().numpy(), width.double().numpy())
-        number, volume = averages(self._diameters, weights)
-        truth = (number, volume, actual_dispersion(self._diameters, weights))
-        first, second, third = (torch.from_numpy(t).float() for t in truth)
-        return torch.from_numpy(weights).float(), (first, second, third)
+        surface = d.happens(p.disordered) * d.uniform(0.0, p.surface_b)
+        u = d.uniform(0.0, 1.0)[:, 0]
+        round_share = d.uniform(0.0, 1.0)[:, 0]
+        sphere, elongated, *shapes = self._families
+        weights, truth = sphere.weights(mean, width)
+        damp = torch.exp(-surface * self._s2)
+        layers = sphere.mixed(weights)
+        sums = layers[:, 0] + damp[:, None] * (layers[:, 1] + damp[:, None] * layers[:, 2])
+        atoms = weights @ sphere.atoms
+        # The elongated are the same particles, so that a part of them may be so.
+        chosen = (u < p.elongated).nonzero()[:, 0]
+        part = round_share[chosen, None, None]
+        sums[chosen] = (1 - part) * elongated.mixed(weights[chosen])[:, 0] + part * sums[chosen]
+        for index, shape in enumerate(shapes):
+            low = p.elongated + p.shaped * index / len(shapes)
+            chosen = ((u >= low) & (u < low + p.shaped / len(shapes))).nonzero()[:, 0]
+            shares, averages = shape.weights(mean[chosen], width[chosen])
+            sums[chosen] = shape.mixed(shares)[:, 0]
+            atoms[chosen] = shares @ shape.atoms
+            for name in ("number", "volume", "dispersion"):
+                getattr(truth, name)[chosen] = getattr(averages, name)
+        return sums, atoms, truth
 
-    def _nanocrystals(
-        self, d: Draw, foreign: Tensor, broadening: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Pure nanocrystal patterns (n, points) with strain, broadening and instrument errors."""
-        p = self.priors
-        weights, truth = self._ensembles(d)
-        number = truth[0][:, None]
-        sums = (weights @ self._table.reshape(len(weights[0]), -1)).reshape(d.size, 3, -1)
-        atoms = weights @ self._atoms.T
-        fine = self._fine
-        b_sulfur = d.uniform(*p.b_sulfur) + d.uniform(0.0, p.b_sulfur_small) * 2.5 / number.clamp(
-            min=2.0
-        )
-        s2 = (fine / (4 * math.pi)) ** 2
-        damp_lead = torch.exp(-d.uniform(*p.b_lead) * s2)
-        damp_sulfur = torch.exp(-b_sulfur * s2)
-        lead2, cross, sulfur2 = self._form_products(d)
-        pattern = (
-            lead2 * (atoms[:, :1] + damp_lead**2 * sums[:, 0])
-            + 2.0 * cross * damp_lead * damp_sulfur * sums[:, 1]
-            + sulfur2 * (atoms[:, 1:] + damp_sulfur**2 * sums[:, 2])
-        )
-        pattern = pattern / pattern.mean(dim=1, keepdim=True)
-        pattern = self._broaden(pattern, broadening)
-        strain = d.uniform(*p.lattice_scale) + d.uniform(*p.surface_strain_nm) / number.clamp(
-            min=1.0
-        )
-        other = torch.where(d.happens(0.7) > 0, d.uniform(0.55, 0.97), d.uniform(1.025, 1.12))
-        return self._observe(pattern, torch.where(foreign, strain * other, strain), d), truth
+    def _displacement(self, d: Draw) -> tuple[Tensor, Tensor]:
+        """Damping by Pb off their sites: of Pb-S where all go one way, of each Pb where not.
+
+        Averaged over directions, a displacement u multiplies the interference of a moved with an
+        unmoved atom by sin(Qu)/(Qu). Pb that move together keep their mutual distances.
+        """
+        off = d.happens(self.priors.displaced) * d.uniform(0.0, self.priors.lead_displacement)
+        damping = torch.sinc(self._fine * off / math.pi)
+        together = d.happens(0.5)
+        one = torch.ones(1)
+        return torch.where(together > 0, damping, one), torch.where(together > 0, one, damping)
 
     def _form_products(self, d: Draw) -> tuple[Tensor, Tensor, Tensor]:
         which = torch.randint(len(self._anomalous), (d.size,), generator=d.generator)
@@ -221,57 +221,15 @@ class PatternSource:
             sulfur**2 + sulfur_imag**2,
         )
 
-    def _broaden(self, pattern: Tensor, sd: Tensor) -> Tensor:
-        """Convolve with a Gaussian of `sd` (n, 1), 1/Å: pixels, beam, sample length."""
-        wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP)
-        transform = torch.fft.rfft(pattern, dim=1) * torch.exp(-0.5 * (sd * wave) ** 2)
-        return torch.fft.irfft(transform, n=pattern.shape[1], dim=1)
-
-    def _observe(self, pattern: Tensor, strain: Tensor, d: Draw) -> Tensor:
-        """Read the pattern at the Q where it really is: strain, Q scale and zero errors.
-
-        A third are a mixture of two lattice scales up to 0.7 % apart: uneven strain, rhombohedral
-        elongation, or the Kα doublet. Low Q gets a random tilt, for the contrast of the shell; some
-        have preferred orientation.
-        """
-        q = self._q
-        scale = strain * (1.0 + d.uniform(-0.003, 0.003) * d.happens(0.6))
-        zero = d.uniform(-0.006, 0.006) * d.happens(0.5)
-        split = d.uniform(-0.007, 0.007) * d.uniform(0.0, 1.0) * d.happens(0.33)
-        minor = d.uniform(0.1, 0.5)
-        first = self._interpolate(pattern, q * scale + zero)
-        second = self._interpolate(pattern, q * scale * (1.0 + split) + zero)
-        tilt = 1.0 + d.uniform(-0.35, 0.25) * torch.exp(-(q - 0.99) / d.uniform(0.15, 0.5))
-        mixed = (1 - minor) * first + minor * second
-        return mixed * tilt * augmentation.texture(q, d)
-
-    def _interpolate(self, pattern: Tensor, at: Tensor) -> Tensor:
-        position = ((at - MARGIN_MIN) / FINE_STEP).clamp(0.0, pattern.shape[1] - 1.001)
-        index = position.long()
-        part = position - index
-        low, high = torch.gather(pattern, 1, index), torch.gather(pattern, 1, index + 1)
-        return low + part * (high - low)
+    def _strain(self, d: Draw, truth: Truth, foreign: Tensor) -> Tensor:
+        """Lattice scale (n, 1); clearly another one where `foreign`."""
+        p = self.priors
+        strain = d.uniform(*p.lattice_scale)
+        strain = strain + d.uniform(*p.surface_strain_nm) / truth.number[:, None].clamp(min=1.0)
+        other = torch.where(d.happens(0.7) > 0, d.uniform(0.55, 0.97), d.uniform(1.025, 1.12))
+        return torch.where(foreign, strain * other, strain)
 
 
 def _mean_one(pattern: Tensor, coverage: Tensor) -> Tensor:
     covered = (pattern * coverage).sum(dim=1, keepdim=True)
     return pattern * coverage.sum(dim=1, keepdim=True) / covered.clamp_min(1e-9)
-
-
-def _table(library: ClusterLibrary, q: npt.NDArray[np.float64], bin_width: float) -> Float32:
-    """Partial sums averaged over a bin, shape (clusters, 3, nq), per 1000 atoms' worth of scale."""
-
-    def rows(squared: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> Float32:
-        r = distances(squared)
-        half = 0.5 * bin_width * r
-        damped = counts * (np.sin(half) / half)  # the mean of a sine over a bin of that width
-        return (damped @ sinc_table(q, r)).astype(np.float32)
-
-    return np.stack(
-        [
-            rows(library.even, library.lead_lead),
-            rows(library.odd, library.lead_sulfur),
-            rows(library.even, library.sulfur_sulfur),
-        ],
-        axis=1,
-    )

@@ -52,13 +52,12 @@ def test_a_pure_pattern_equals_the_simulator_at_the_same_truth():
     """The batch engine against the exact one: same ensemble, no nuisance but form factors."""
     from qd_agent.scattering.form_factors import lead_sulfide
     from qd_agent.scattering.forward import intensity, partial_sums
-    from training.dataset import FINE_STEP, MARGIN_MIN
+    from training.cluster_table import spheres
     from training.debye import build_library
+    from training.observation import fine_grid
 
-    source = PatternSource(0, max_diameter_nm=5.0, foreign_patterns=4)
-    library = build_library(5.0)
-    table = source._table.numpy()
-    q = MARGIN_MIN + FINE_STEP * np.arange(table.shape[2])
+    library, q = build_library(5.0), fine_grid()
+    table = spheres(5.0, q, 0.0112).sums.sum(dim=1).numpy()
     exact = partial_sums(library, q)
     # The table is averaged over a bin of 0.0112 1/Å, the exact one is not.
     np.testing.assert_allclose(table[:, 0], exact.lead_lead, atol=0.02 * exact.lead_lead.max())

@@ -1,0 +1,44 @@
+"""The ranges that simulations are drawn from: part of every answer that the network gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """Ranges that the simulations are drawn from; they travel in the model card."""
+
+    diameter_nm: tuple[float, float] = (1.2, 11.5)
+    dispersion: tuple[float, float] = (0.02, 0.30)
+    usual_dispersion: tuple[float, float] = (0.05, 0.25)
+    usual_share: float = 0.8
+    lattice_scale: tuple[float, float] = (0.9975, 1.0051)
+    surface_strain_nm: tuple[float, float] = (0.0, 0.005)
+    """Lattice scale grows by this over the diameter: small dots are expanded."""
+    b_lead: tuple[float, float] = (1.0, 2.0)
+    b_sulfur: tuple[float, float] = (0.9, 2.8)
+    b_sulfur_small: float = 1.5
+    """Up to this much more B(S) at 2.5 nm, falling as 1/diameter."""
+    shaped: float = 0.16
+    """Facets instead of a sphere: cube, octahedron, and these two truncated, one as often as the
+    other."""
+    elongated: float = 0.16
+    """Some or all particles longer along a body diagonal by ELONGATION (`cluster_table`)."""
+    disordered: float = 0.4
+    """The outermost atoms of spheres move or sit off their sites; see `surface_b`."""
+    surface_b: float = 2.0
+    """Up to this much more B for them, Å²."""
+    displaced: float = 0.3
+    """Pb off its site by up to `lead_displacement`, alike in a whole particle or at random."""
+    lead_displacement: float = 0.1
+    """Å: Bertolotti et al., ACS Nano 2016, 10.1021/acsnano.5b04902."""
+    min_fraction: float = 0.005
+    counts: tuple[float, float] = (20.0, 1e5)
+    """Mean counts per point of the published grid."""
+    nothing: float = 0.08
+    foreign: float = 0.08
+    other_lattice: float = 0.4
+    """Of the foreign patterns: rock-salt nanocrystals of a clearly different lattice parameter."""
+    own_solvent: float = 0.5
+    """How often the liquid is one of the user's measured ones, where there are any."""
