@@ -233,6 +233,11 @@ def offset_spikes(rng: np.random.Generator, ones: Float) -> Float:
     return values
 
 
+def oblique(q: Float, wavelength: float = 0.1839) -> Float:
+    """Solid angle of a flat detector's pixels, 1/cos³ 2θ, as integration takes it out."""
+    return np.cos(2.0 * np.arcsin(q * wavelength / (4.0 * np.pi))) ** -3.0
+
+
 CLIP_LEVELS: tuple[float, ...] = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Of the highest point: everything above reads as this, as on a saturated detector."""
 
@@ -246,6 +251,11 @@ def saturated_frames(limit: PhysicalLimit, rng: np.random.Generator) -> Iterator
             cut = np.minimum(values, level * values.max())
             name = f"{size:g} nm, {share:.0%}, cut at {level:g} of the maximum"
             yield Attack("saturated", name, Pattern(cut, np.sqrt(cut), np.ones_like(cut)))
+            bent = cut * oblique(PUBLISHED_GRID.values())
+            name = f"{name}, then corrected"
+            yield Attack(
+                "saturated, corrected", name, Pattern(bent, np.sqrt(bent), np.ones_like(cut))
+            )
 
 
 def all_attacks(limit: PhysicalLimit, seed: int = 0) -> list[Attack]:

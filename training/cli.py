@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from qd_agent.core.errors import QdError
+from training.augment_cli import augment
 from training.evaluate_cli import evaluate
 from training.simulate_cli import simulate
 from training.targets_cli import targets
@@ -93,5 +94,6 @@ def build(
 
 
 app.command()(evaluate)
+app.command()(augment)
 app.command()(simulate)
 app.command()(targets)

@@ -136,7 +136,7 @@ def _show(title: str, tables: Tables) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 132)
     for quantity, bands in tables.items():
         used = [c for c in COLUMNS if any(c in f for f in bands.values())]
         table = Table(
@@ -177,7 +177,7 @@ def _show_bound(scored: list[Scored]) -> None:
             known = "rmse_over_bound" in f
             cells.append(f"{f['rmse_over_bound']:.2f} ({f['bound_nm']:.3f})" if known else "–")
         table.add_row(f"{size[0]:g}–{size[1]:g}, {counts:g}", *cells)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 132).print(table)
 
 
 def _draw(folder: Path, sets: dict[str, list[Scored]], model: Path) -> list[Path]:

@@ -22,6 +22,9 @@ DISPERSION_EDGES: tuple[float, ...] = (0.0, 0.08, 0.12, 0.16, 0.20, 0.40)
 COUNTS_EDGES: tuple[float, ...] = (0.0, 100.0, 300.0, 1000.0, 10000.0, 1e9)
 """Mean counts per point of the grid."""
 
+ROUNDING = 1e-6
+"""A diameter that was meant to be 2 nm belongs to 2 nm and above."""
+
 CONFIDENCE_BINS = 10
 """For the expected calibration error (Guo et al. 2017, arXiv:1706.04599)."""
 
@@ -175,12 +178,8 @@ def _banded(
 ) -> dict[str, dict[str, float | int]]:
     bands: dict[str, dict[str, float | int]] = {}
     for low, high in pairwise(edges):
-        last = high == edges[-1]
-        inside = [
-            s
-            for s in scored
-            if (v := value(s)) is not None and low <= v and (v < high or (last and v <= high))
-        ]
+        top = high if high < edges[-1] else high + 1.0
+        inside = [s for s in scored if (v := value(s)) is not None and low <= v + ROUNDING < top]
         if inside:
             bands[f"≥ {low:g}" if high >= 1e9 else f"{low:g}–{high:g}"] = figures(inside)
     return bands

@@ -34,6 +34,7 @@ class Case:
     truth_nm: float | None
     volume_nm: float | None
     label_nm: float | None
+    wavelength: float | None
 
 
 def find_reference(given: Path | None) -> Path | None:
@@ -56,7 +57,9 @@ def cases(folder: Path, wavelength: float | None = None) -> list[Case]:
         except (BadFrame, OSError):
             continue
         group = Outcome(path, truth, number, volume, None).group
-        found.append(Case(path.name, group, pattern, number, volume, truth.label_nm))
+        found.append(
+            Case(path.name, group, pattern, number, volume, truth.label_nm, truth.wavelength)
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from qd_agent.core.pattern import Pattern
 from qd_agent.core.ports import Sizer
 from qd_agent.core.prediction import Verdict
 from training.attacks import Attack
-from training.evaluation_figures import Scored, figures
+from training.evaluation_figures import CLASSES_NM, Scored, figures
 from training.simulated_sets import SIZES_NM, Example
 from training.target_rows import Row
 
@@ -61,16 +62,37 @@ def class_row(scored: Sequence[Scored]) -> Row:
     f = figures(scored)
     right = int(f.get("right_class", 0)) / max(1, len(scored))
     refused = len(scored) - int(f["sized"])
+    possible = class_limit(scored)
     return Row(
         "simulated class centres, dispersion ≤ 20 %, share ≥ 15 %: right class",
         "> 97 %",
         "≥ 99 %",
         f"{right:.2%} of {len(scored)} · mean {f.get('mean_error_nm', float('nan')):.4f} nm",
         right >= 0.99,
-        f"{refused} refused; bias {f.get('bias_nm', 0.0):+.4f} nm, "
-        f"interval covers {f.get('interval_coverage', 0.0):.1%}",
-        dict(f),
+        f"the Cramér–Rao bound allows {possible:.2%}; {refused} refused; bias "
+        f"{f.get('bias_nm', 0.0):+.4f} nm, interval covers {f.get('interval_coverage', 0.0):.1%}",
+        {**f, "class_accuracy_at_the_bound": round(possible, 5)},
     )
+
+
+def class_limit(scored: Sequence[Scored]) -> float:
+    """Class accuracy of a method whose errors are normal with the bound's standard deviation.
+
+    The outermost classes are left on one side only.
+    """
+    right: list[float] = []
+    for s in scored:
+        if s.truth_nm is None or s.bound_nm is None or s.true_class_nm is None:
+            continue
+        low, high = s.true_class_nm - 0.25 - s.truth_nm, s.true_class_nm + 0.25 - s.truth_nm
+        below = 0.0 if s.true_class_nm == CLASSES_NM[0] else _normal(low / s.bound_nm)
+        above = 1.0 if s.true_class_nm == CLASSES_NM[-1] else _normal(high / s.bound_nm)
+        right.append(above - below)
+    return sum(right) / max(1, len(right))
+
+
+def _normal(x: float) -> float:
+    return 0.5 * (1.0 + math.erf(x / math.sqrt(2.0)))
 
 
 Band = tuple[tuple[float, float], float, float]

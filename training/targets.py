@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qd_agent.core.ports import Sizer
 from training.attacks import all_attacks
@@ -11,6 +12,7 @@ from training.cramer_rao import PhysicalLimit
 from training.debye import build_library
 from training.evaluation_figures import Scored
 from training.reference_rows import debussy_row, find_reference, foreign_patterns, measured_rows
+from training.refinement_rows import refinement_row
 from training.simulated_rows import (
     Progress,
     as_attacks,
@@ -23,6 +25,9 @@ from training.simulated_rows import (
 )
 from training.simulated_sets import class_centres, continuous, from_priors
 from training.target_rows import Row
+
+if TYPE_CHECKING:
+    from qd_agent.inference.refinement import Refiner
 
 MAX_CLUSTER_NM = 18.6
 """Largest cluster of the simulated sets: the tail of 10 nm at 25 % dispersion."""
@@ -43,11 +48,14 @@ def physical_limit() -> PhysicalLimit:
     return PhysicalLimit(build_library(MAX_CLUSTER_NM))
 
 
-def measure(sizer: Sizer, reference: Path | None, effort: Effort, progress: Progress) -> list[Row]:
-    """Measure every row; rows whose data are absent say so."""
+def measure(
+    sizer: Sizer, refiner: Refiner, reference: Path | None, effort: Effort, progress: Progress
+) -> list[Row]:
+    """Measure every row; rows whose data are absent say so. Both are of the same model."""
     folder = find_reference(reference)
     progress("reference patterns", 0)
     rows = [debussy_row(sizer, folder), *measured_rows(sizer, folder)]
+    rows.append(refinement_row(sizer, refiner, folder, progress))
     limit = physical_limit()
     attacks = as_attacks(foreign_patterns(folder)) + all_attacks(limit, effort.seed)
     rows += attack_rows(sizer, attacks, progress)

@@ -34,7 +34,7 @@ def targets(
 
     Example: `qd-train targets --model model --json`
     """
-    from qd_agent.inference import SizerSettings, open_sizer
+    from qd_agent.inference import SizerSettings, open_refiner, open_sizer
     from training.targets import Effort, measure
 
     usual = Effort()
@@ -44,9 +44,10 @@ def targets(
         priors=max(50, round(usual.priors * effort)),
         seed=seed,
     )
-    sizer = open_sizer(SizerSettings(model=model))
+    settings = SizerSettings(model=model)
+    sizer = open_sizer(settings)
     with progress_line() as progress:
-        rows = measure(sizer, reference, much, progress)
+        rows = measure(sizer, open_refiner(settings), reference, much, progress)
     name = f"{sizer.model_name} {sizer.model_version} {sizer.model_sha256[:12]}"
     if as_json:
         answer = {"model": name, "seed": seed, "rows": [row.as_dict() for row in rows]}
