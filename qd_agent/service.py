@@ -34,7 +34,7 @@ WEIGHT_BYTES = 1 << 15
 """A document counts once more for every so many bytes of images: 10,000 of these are 320 MB."""
 DRAIN = 500
 """Documents written down at most before the next frame is taken in hand."""
-FLUSH_S = 3.0
+FLUSH_S = 2.5
 """Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
 PULSE_S = 2.0
 
