@@ -6,6 +6,7 @@ the ranges from `priors`.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,12 @@ class PatternSource:
     def restore(self, state: Tensor) -> None:
         """Go on from a `state`."""
         self._generator.set_state(state)
+
+    def with_seed(self, seed: int) -> PatternSource:
+        """Give another sequence of patterns over the same tables and strangers."""
+        other = copy.copy(self)
+        other.seed, other._generator = seed, torch.Generator().manual_seed(seed)
+        return other
 
     def batch(self, size: int) -> Batch:
         """Draw `size` patterns on the binned grid, mean 1 over what is covered."""

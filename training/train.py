@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -21,6 +22,9 @@ from training.dataset import Batch, PatternSource
 
 Report = Callable[[int, float], None]
 """Called with (step, running loss) now and then."""
+
+LOG = "training_log.csv"
+"""Beside the model: step, running loss, mean error (nm) on patterns kept apart, learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,9 @@ class Schedule:
     decay: float = 0.999
     """Of the running average of weights, which is what is shipped."""
     checkpoint_every: int = 250
+    validate_every: int = 500
+    validation: int = 512
+    """Patterns that the learning curve is measured on; training never draws them."""
 
     def rate(self, step: int) -> float:
         """Learning rate: linear warm-up, then a cosine to a thousandth of the peak."""
@@ -112,13 +119,16 @@ class Training:
         self.seed, self.schedule = seed, schedule
         self.network = SizingNetwork(config)
         self.average = copy.deepcopy(self.network).eval()
+        self._centres = self.network.config.diameter.centres()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01)
         self.source = source or PatternSource(seed)
         self.step = 0
+        self._validation: Batch | None = None
 
     def run(self, checkpoint: Path, report: Report) -> SizingNetwork:
-        """Train to the end of the schedule; give the averaged network."""
+        """Train to the end of the schedule, with a log beside `checkpoint`; averaged network."""
         self.network.train()
+        log = checkpoint.with_name(LOG)
         running = 0.0
         ahead = _Ahead(self.source, self.schedule.batch)
         try:
@@ -130,9 +140,31 @@ class Training:
                     report(self.step, running)
                 if self.step % self.schedule.checkpoint_every == 0:
                     self.save(checkpoint, ahead.state)
+                if self.step % self.schedule.validate_every == 0:
+                    self._write_log(log, running)
         finally:
             ahead.close()
         return self.average
+
+    def validate(self) -> float:
+        """Mean error of the averaged network, nm, on patterns that training never draws."""
+        if self._validation is None:
+            apart = self.source.with_seed(self.seed + 3000)
+            self._validation = apart.batch(self.schedule.validation)
+        batch = self._validation
+        with torch.inference_mode():
+            outputs = self.average(batch.intensity, batch.coverage)
+        mean = outputs.diameter.softmax(dim=1).double().numpy() @ self._centres
+        real = (batch.kind == 0).numpy()
+        return float(np.abs(mean - batch.diameter.numpy())[real].mean())
+
+    def _write_log(self, path: Path, loss: float) -> None:
+        new = not path.exists()
+        with path.open("a", encoding="utf-8") as file:
+            if new:
+                file.write("step,loss,validation_mean_error_nm,rate\n")
+            rate = self.schedule.rate(self.step)
+            file.write(f"{self.step},{loss:.5f},{self.validate():.5f},{rate:.3e}\n")
 
     def _one_step(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
