@@ -20,6 +20,7 @@ from qd_agent.core.frame import FrameKey, FrameReference, RunClosed, RunOpened
 from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.ledger.books import DARK, SAMPLE
 from qd_agent.ledger.outbox import CLOSED, OPENED, Outbox
+from qd_agent.ledger.pruning import prune
 from qd_agent.ledger.records import (
     Todo,
     array_to_bytes,
@@ -28,6 +29,7 @@ from qd_agent.ledger.records import (
     reference_from_json,
     reference_to_json,
 )
+from qd_agent.ledger.settings import LedgerSettings
 
 _KEY = "run_uid = ? AND stream = ? AND data_key = ? AND seq_num = ? AND idx = ? AND model = ?"
 _TODO = (
@@ -260,6 +262,10 @@ class Ledger(Outbox):
             "SELECT DISTINCT run_uid FROM frames WHERE role = ? AND verdict IS NULL", SAMPLE
         )
         return {str(row[0]) for row in rows}
+
+    def prune(self, settings: LedgerSettings) -> list[str]:
+        """Delete old runs that are done with; give their uids. Raises Fatal as every writing."""
+        return prune(self._db, settings)
 
     # -- recovery --------------------------------------------------------------------------
 

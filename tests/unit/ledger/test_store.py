@@ -4,6 +4,7 @@ import itertools
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import deque
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from qd_agent.core.errors import Fatal
 from qd_agent.core.frame import RunClosed, RunOpened
-from qd_agent.core.prediction import Estimate, Verdict
-from qd_agent.ledger import DARK, Ledger
+from qd_agent.core.prediction import Estimate, StoredFrame, Verdict
+from qd_agent.ledger import DARK, Books, Ledger, schema
+from qd_agent.ledger.settings import LedgerSettings
 from tests.helpers import records
 
 
@@ -197,11 +199,245 @@ def test_a_full_disk_is_fatal_before_the_frame_is_acknowledged(ledger: Ledger):
     pages = ledger._db.connection.execute("PRAGMA page_count").fetchone()[0]
     ledger._db.connection.execute(f"PRAGMA max_page_count = {pages}")
     endless = map(records.reference, itertools.repeat("run-1"), itertools.count(1))
-    with pytest.raises(Fatal, match="disk"):
+    with pytest.raises(Fatal, match=r"disk that holds the ledger .* is full .* make room"):
         deque(map(ledger.see, endless), maxlen=0)
     seen = ledger.account().seen
     ledger._db.connection.execute("PRAGMA max_page_count = 100000")
     assert ledger.see(records.reference(seq_num=seen + 1)), "the refused frame was not kept"
+
+
+def test_what_is_written_together_is_written_whole_or_not_at_all(ledger: Ledger):
+    def write_half() -> None:
+        with ledger.together():
+            ledger.open_run(opened())
+            ledger.see(records.reference())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert ledger.run_uids() == []
+    with ledger.together():
+        ledger.open_run(opened())
+        ledger.see(records.reference())
+    assert ledger.account("run-1").seen == 1
+
+
+def test_frames_wait_on_disk_the_newest_or_the_oldest_first(ledger: Ledger):
+    for n in (1, 2, 3):
+        ledger.see(records.reference(seq_num=n))
+    newest, oldest = (ledger.next_frame(newest_first=first) for first in (True, False))
+    assert newest is not None
+    assert oldest is not None
+    assert (newest.reference.key.seq_num, oldest.reference.key.seq_num) == (3, 1)
+    ledger.put_off(newest, due=100.0)
+    assert ledger.next_retry(now=99.0) is None
+    again = ledger.next_retry(now=100.0)
+    assert again is not None
+    assert (again.reference.key.seq_num, again.tries, again.late) == (3, 1, 0)
+    waiting, away, behind = ledger.waiting()
+    assert (waiting, away) == (3, 1)
+    assert 0.0 <= behind < 60.0
+
+
+def test_the_stop_of_a_run_brings_forward_what_was_put_off(ledger: Ledger):
+    ledger.open_run(opened())
+    ledger.see(records.reference())
+    todo = ledger.next_frame(newest_first=True)
+    assert todo is not None
+    ledger.put_off(todo, due=time.time() + 1000.0)
+    ledger.close_run(closed())
+    again = ledger.next_retry(now=time.time() + 1.0)
+    assert again is not None
+    assert (again.stopped, again.late) == (True, 0)
+    ledger.put_off(again, due=1.0)
+    last = ledger.next_retry(now=1.0)
+    assert last is not None
+    assert (last.tries, last.late) == (2, 1)
+
+
+def test_a_clock_that_was_wrong_does_not_hold_a_frame_for_ever(ledger: Ledger):
+    ledger.see(records.reference())
+    todo = ledger.next_frame(newest_first=True)
+    assert todo is not None
+    ledger.put_off(todo, due=time.time() + 1e9)
+    assert ledger.adopt() == 1
+    assert ledger.next_retry(now=time.time()) is not None
+
+
+BAD = Estimate(verdict=Verdict.BAD_FRAME, reason="not readable")
+
+
+def test_a_set_aside_frame_is_listed_and_can_be_tried_anew(ledger: Ledger):
+    ledger.open_run(opened())
+    ledger.see(records.reference(seq_num=1))
+    ledger.predict(records.prediction(seq_num=1), None, None)
+    ledger.see(records.inline_reference(seq_num=2))
+    ledger.predict(records.prediction(seq_num=2, estimate=BAD), None, None)
+    ledger.close_run(closed(count=2))
+    (found,) = ledger.set_aside()
+    assert (found.run_uid, found.seq_num, found.reason) == ("run-1", 2, "not readable")
+    assert ledger.set_aside("another") == ledger.set_aside(seq_num=1) == []
+    old = ledger.undelivered("redis", 10)
+    assert ledger.retry("another") == ledger.retry("run-1", 1) == 0
+    assert ledger.retry("run-1", 2) == 1
+    assert ledger.retry() == 0, "it is open already"
+    todo = ledger.next_retry(now=time.time())
+    assert todo is not None
+    assert todo.revision == 1
+    assert todo.reference.array is not None, "its pixels were kept"
+    late = records.prediction(seq_num=2)
+    ledger.predict(late, None, None)
+    assert ledger.account().open == 1, "an answer to the first question does not count any more"
+    anew = late.model_copy(update={"revision": 1})
+    ledger.predict(anew, None, None)
+    ledger.delivered("redis", old)
+    assert [d.prediction for d in ledger.undelivered("redis", 10)] == [anew], "it is still owed"
+    assert ledger.set_aside() == []
+
+
+def test_an_answer_after_the_stop_tells_the_stores_the_new_account(ledger: Ledger):
+    ledger.open_run(opened())
+    ledger.see(records.reference())
+    ledger.predict(records.prediction(estimate=BAD), None, None)
+    ledger.close_run(closed())
+    ledger.delivered("redis", ledger.undelivered("redis", 10))
+    ledger.run_closed("redis", "run-1")
+    ledger.retry()
+    ledger.predict(records.prediction().model_copy(update={"revision": 1}), None, None)
+    assert ledger.runs_to_close("redis") == []
+    ledger.delivered("redis", ledger.undelivered("redis", 10))
+    assert ledger.runs_to_close("redis") == [closed()]
+
+
+def test_a_store_gets_again_what_it_does_not_hold(ledger: Ledger):
+    ledger.open_run(opened())
+    for n in (1, 2, 3):
+        ledger.see(records.reference(seq_num=n))
+        ledger.predict(records.prediction(seq_num=n), None, None)
+    ledger.close_run(closed(count=3))
+    ledger.delivered("redis", ledger.undelivered("redis", 10))
+    for sink in ("redis", "tiled"):
+        ledger.run_opened(sink, "run-1")
+        ledger.run_closed(sink, "run-1")
+    held = {StoredFrame.of(records.prediction(seq_num=2))}
+    assert ledger.deliver_again("redis", "run-1", held) == 2
+    numbers = [d.prediction.key.seq_num for d in ledger.undelivered("redis", 10)]
+    assert numbers == [1, 3]
+    assert [run.run_uid for run in ledger.runs_to_open("redis")] == ["run-1"]
+    assert ledger.backlog("tiled") == 3
+    assert ledger.deliver_again("redis", "another", held) == 0
+    everything = {StoredFrame.of(records.prediction(seq_num=n)) for n in (1, 2, 3)}
+    ledger.delivered("redis", ledger.undelivered("redis", 10))
+    assert ledger.deliver_again("redis", "run-1", everything) == 0
+
+
+def test_the_account_of_a_run_counts_what_is_missing(ledger: Ledger):
+    ledger.open_run(opened())
+    ledger.see(records.reference())
+    ledger.predict(records.prediction(), None, None)
+    (record,) = ledger.runs()
+    assert (record.exit_status, record.expected, record.missing) == (None, None, 0)
+    ledger.note("run-1", "open, nothing new since")
+    ledger.close_run(RunClosed("run-1", 2.0, "abort", "", {"primary": 2, "b": 1}, {"primary": 4}))
+    (record,) = ledger.runs("run-1")
+    assert (record.exit_status, record.expected, record.missing) == ("abort", 5, 4)
+    assert record.note == "open, nothing new since"
+    assert record.checked > 0
+    assert ledger.runs("another") == []
+
+
+def test_a_request_is_answered_across_processes(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    agent, operator = Ledger(path, "pbs-1", ["redis"]), Books(path, ["redis"])
+    first, second = operator.ask("run-1"), operator.ask(None)
+    asked = agent.next_request()
+    assert asked is not None
+    assert (asked.number, asked.run_uid) == (first, "run-1")
+    assert operator.answer_to(first) is None
+    agent.answer_request(first, "all is well")
+    assert operator.answer_to(first) == "all is well"
+    asked = agent.next_request()
+    assert asked is not None
+    assert (asked.number, asked.run_uid) == (second, None)
+    agent.close()
+    operator.close()
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    new = Ledger(tmp_path / "new.sqlite", "pbs-1", ["redis"])
+    new.see(records.reference())
+    row = new._db.rows("SELECT reference FROM frames")[0]
+    new.close()
+    db = sqlite3.connect(path)
+    db.executescript(schema._TABLES + "PRAGMA user_version = 1;")
+    frame = ("run-1", "primary", "det", 1, 0, "pbs-0", "sample", row[0])
+    db.execute(
+        "INSERT INTO frames (run_uid, stream, data_key, seq_num, idx, model, role, reference) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        frame,
+    )
+    db.execute("INSERT INTO runs VALUES ('run-1', 1.0, '{}', NULL)")
+    db.commit()
+    db.close()
+    with pytest.raises(Fatal, match="schema 1"):
+        Books(path, ["redis"], migrate=False)
+    book = Ledger(path, "pbs-1", ["redis"])
+    assert book.adopt() == 1
+    todo = book.next_frame(newest_first=True)
+    assert todo is not None
+    assert todo.reference == records.reference()
+    assert [run.uid for run in book.runs()] == ["run-1"]
+    book.close()
+    again = Books(path, ["redis"], migrate=False)
+    assert again.account().seen == 1
+    again.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    db = sqlite3.connect(path)
+    db.executescript(schema._TABLES + "PRAGMA user_version = 1; CREATE TABLE requests (x);")
+    db.close()
+    with pytest.raises(Fatal, match="cannot be used"):
+        Ledger(path, "pbs-1", ["redis"])
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert "tries" not in [row[1] for row in db.execute("PRAGMA table_info(frames)")]
+    db.close()
+
+
+def finished(book: Ledger, run: str, time: float) -> None:
+    """A run that has stopped and is delivered everywhere."""
+    book.open_run(RunOpened(run, time, {"uid": run, "notes": "x" * 20_000}))
+    book.see(records.reference(run))
+    book.predict(records.prediction(run), None, None)
+    book.close_run(closed(run))
+    for sink in ("redis", "tiled"):
+        book.delivered(sink, book.undelivered(sink, 10))
+        book.run_opened(sink, run)
+        book.run_closed(sink, run)
+
+
+def test_old_runs_go_when_they_are_done_with_and_not_before(ledger: Ledger):
+    for run in ("delivered", "young", "open", "owed", "unanswered"):
+        finished(ledger, run, time.time() - (86400.0 if run == "young" else 10 * 86400.0))
+    ledger._db.connection.execute("UPDATE runs SET closed = NULL WHERE uid = 'open'")
+    ledger.deliver_again("tiled", "owed", set())
+    ledger.see(records.reference("unanswered", seq_num=2))
+    assert ledger.prune(LedgerSettings(keep_days=5.0)) == ["delivered"]
+    assert set(ledger.run_uids()) == {"young", "open", "owed", "unanswered"}
+    assert ledger.account("delivered").seen == 0
+
+
+def test_the_oldest_runs_go_when_the_ledger_grows_too_large(ledger: Ledger):
+    now = time.time()
+    for n in range(20):
+        finished(ledger, f"run-{n:02d}", now + n)
+    assert ledger.prune(LedgerSettings(keep_gib=1.0)) == []
+    gone = ledger.prune(LedgerSettings(keep_gib=250_000 / 2**30))
+    assert gone == [f"run-{n:02d}" for n in range(len(gone))]
+    assert 5 < len(gone) < 20
 
 
 steps = st.lists(

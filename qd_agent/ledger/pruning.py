@@ -1,0 +1,57 @@
+"""Old runs leave the ledger; nothing does that a store has still to be told."""
+
+from __future__ import annotations
+
+import time
+
+from qd_agent.ledger.books import SAMPLE
+from qd_agent.ledger.database import Database
+from qd_agent.ledger.settings import LedgerSettings
+
+_GIB = 2**30
+_DONE = (
+    "SELECT uid FROM runs WHERE closed IS NOT NULL "
+    "AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.run_uid = uid) "
+    "AND NOT EXISTS (SELECT 1 FROM run_outbox AS r WHERE r.run_uid = uid) "
+    "AND NOT EXISTS (SELECT 1 FROM frames AS f WHERE f.role = ? AND f.run_uid = uid "
+    "AND f.verdict IS NULL) "
+)
+
+
+def prune(database: Database, settings: LedgerSettings, now: float | None = None) -> list[str]:
+    """Delete old runs that have stopped and are delivered everywhere; give their uids.
+
+    Args:
+        database: the ledger's file.
+        settings: how long and how much to keep.
+        now: UTC epoch s.
+
+    Raises:
+        Fatal: the file cannot be written.
+    """
+    limit = (time.time() if now is None else now) - 86400.0 * settings.keep_days
+    old = database.rows(_DONE + "AND time < ? ORDER BY time, uid", SAMPLE, limit)
+    gone = [str(row[0]) for row in old]
+    for run_uid in gone:
+        _delete(database, run_uid)
+    while _used(database) > settings.keep_gib * _GIB:
+        oldest = database.rows(_DONE + "ORDER BY time, uid LIMIT 1", SAMPLE)
+        if not oldest:
+            break
+        gone.append(str(oldest[0][0]))
+        _delete(database, gone[-1])
+    return gone
+
+
+def _delete(database: Database, run_uid: str) -> None:
+    with database.transaction() as db:
+        db.execute("DELETE FROM frames WHERE run_uid = ?", (run_uid,))
+        db.execute("DELETE FROM documents WHERE run_uid = ?", (run_uid,))
+        db.execute("DELETE FROM runs WHERE uid = ?", (run_uid,))
+
+
+def _used(database: Database) -> int:
+    """Give the bytes in use; SQLite fills the pages that deletions have freed before it grows."""
+    pages = int(str(database.rows("PRAGMA page_count")[0][0]))
+    free = int(str(database.rows("PRAGMA freelist_count")[0][0]))
+    return (pages - free) * int(str(database.rows("PRAGMA page_size")[0][0]))
