@@ -41,7 +41,10 @@ class PairCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Vectors:
-    """m, and |t| where asked for, of every difference vector of a wrapped cubic grid."""
+    """m, and |t| where asked for, of the difference vectors of a wrapped cubic grid.
+
+    Half of them, z ≥ 0: the other half are their opposites, of the same m and |t|.
+    """
 
     size: int
     stride: int
@@ -52,24 +55,30 @@ class _Vectors:
         size = _room(2 * max(max(grid.shape) for grid in grids))
         steps = np.arange(size)
         steps = np.where(steps <= size // 2, steps, steps - size)
-        x, y, z = np.meshgrid(steps, steps, steps, indexing="ij", sparse=True)
+        x, y, z = np.meshgrid(steps, steps, steps[: size // 2 + 1], indexing="ij", sparse=True)
         m = x**2 + y**2 + z**2
         if not diagonal:
             return _Vectors(size, 1, m.ravel())
         stride = 3 * (size // 2) + 1
-        return _Vectors(size, stride, (m * stride + np.abs(x + y + z)).ravel())
+        m *= stride
+        m += np.abs(x + y + z)
+        return _Vectors(size, stride, m.ravel())
 
     def spectrum(self, grid: Int) -> npt.NDArray[np.complex128]:
         return np.fft.rfftn(grid, s=(self.size, self.size, self.size), axes=(0, 1, 2))
 
-    def correlation(self, spectrum: npt.NDArray[np.complex128]) -> Float:
-        """Integers, one for each vector, shape (size³,)."""
+    def correlation(self, spectrum: Float) -> Float:
+        """Mean count of each vector and its opposite, shape (size, size, size // 2 + 1).
+
+        `spectrum` is Re(a* b), which belongs to that mean; the counts are integers.
+        """
         grid = np.fft.irfftn(spectrum, s=(self.size, self.size, self.size), axes=(0, 1, 2))
-        return np.rint(grid, out=grid).ravel()
+        return 0.5 * np.rint(2.0 * grid[:, :, : self.size // 2 + 1])
 
     def collect(self, grid: Float) -> Int:
-        """Sum over the vectors of one key; shape (largest key + 1,)."""
-        return np.bincount(self.keys, weights=grid).astype(np.int64)
+        """Sum over all vectors of one key; shape (largest key + 1,). Spoils `grid`."""
+        grid[:, :, 0] *= 0.5  # vectors of z = 0 are all here, of the others one half
+        return np.rint(2.0 * np.bincount(self.keys, weights=grid.ravel())).astype(np.int64)
 
     def pairs(self, counts: Int, parity: int | None = None) -> PairCounts:
         """What occurs at all, of even or of odd m where `parity` is 0 or 1."""
@@ -108,7 +117,7 @@ def pair_counts_between(a: Int, b: Int, diagonal: bool = False) -> PairCounts:
     vectors = _Vectors.between(a, b, diagonal=diagonal)
     first = vectors.spectrum(a)
     second = first if b is a else vectors.spectrum(b)
-    return vectors.pairs(vectors.collect(vectors.correlation(np.conj(first) * second)))
+    return vectors.pairs(vectors.collect(vectors.correlation((np.conj(first) * second).real)))
 
 
 def _check_exact(largest: float) -> None:
@@ -131,13 +140,12 @@ def _rock_salt_counts(
     _check_exact(float((packed.astype(np.float64) ** 2).sum()))
     vectors = _Vectors.between(packed, diagonal=diagonal)
     spectrum = vectors.spectrum(packed)
-    found = vectors.correlation(spectrum * np.conj(spectrum))
-    unlike = vectors.collect(found) // (2 * base)
+    found = vectors.correlation(spectrum.real**2 + spectrum.imag**2)
     sulfur_sulfur = np.floor(found / base**2)
     lead_lead = found - base**2 * sulfur_sulfur
     return (
         vectors.pairs(vectors.collect(lead_lead), parity=0),
-        vectors.pairs(unlike, parity=1),
+        vectors.pairs(vectors.collect(found) // (2 * base), parity=1),
         vectors.pairs(vectors.collect(sulfur_sulfur), parity=0),
     )
 
@@ -180,20 +188,22 @@ def build_library(
     nominal = cluster_diameters(max_diameter_nm)
     if nominal.size == 0:
         raise ValueError(f"the smallest cluster has 0.46 nm, more than {max_diameter_nm:g} nm")
-    clusters: list[tuple[Int, Int]] = []
+    atoms: list[tuple[int, int]] = []
+    counts: list[tuple[PairCounts, PairCounts, PairCounts]] = []
     for shell in range(1, nominal.size + 1):
         cluster = occupancies(shell, shape)
-        if not clusters or cluster[0].sum() > clusters[-1][0].sum():
-            clusters.append(cluster)
-    counts = [_rock_salt_counts(*cluster, diagonal=elongation != 0.0) for cluster in clusters]
-    lead = np.array([pb.sum() for pb, _ in clusters], dtype=np.float64)
+        numbers = int(cluster[0].sum()), int(cluster[1].sum())
+        if not atoms or numbers[0] > atoms[-1][0]:
+            atoms.append(numbers)
+            counts.append(_rock_salt_counts(*cluster, diagonal=elongation != 0.0))
+    lead = np.array([pb for pb, _ in atoms], dtype=np.float64)
     sphere = shape is Shape.SPHERE
     even, (lead_lead, sulfur_sulfur) = _align([[c[0] for c in counts], [c[2] for c in counts]])
     odd, (lead_sulfur,) = _align([[c[1] for c in counts]])
     return ClusterLibrary(
         diameters=nominal if sphere else nominal[0] * np.cbrt(lead),
         lead=lead,
-        sulfur=np.array([s.sum() / 8.0 for _, s in clusters], dtype=np.float64),
+        sulfur=np.array([eighths / 8.0 for _, eighths in atoms], dtype=np.float64),
         even=squared_distance(even[0], even[1], elongation),
         odd=squared_distance(odd[0], odd[1], elongation),
         lead_lead=lead_lead,
