@@ -127,7 +127,7 @@ def assign_splits(identities: Sequence[str], held_back: float, seed: int) -> dic
     unique = sorted(set(identities))
     order = np.random.default_rng(seed).permutation(len(unique))
     few = 0 if len(unique) < 3 or held_back == 0.0 else 1
-    aside = max(few, round(held_back * len(unique)))
+    aside = min(max(few, round(held_back * len(unique))), (len(unique) - 1) // 2)
     splits = ["test"] * aside + ["validation"] * aside
     splits += ["training"] * (len(unique) - len(splits))
     return {unique[index]: split for index, split in zip(order, splits, strict=True)}

@@ -8,6 +8,7 @@ Columns: `file` (relative to the manifest; text, or an .npz of `augment`, then w
 from __future__ import annotations
 
 import csv
+import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -61,12 +62,15 @@ def read_manifest(path: Path) -> list[Entry]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadFrame(f"{path}: cannot be read as a manifest: {error}") from error
-    rows = _csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text)
+    try:
+        rows = _csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text)
+    except csv.Error as error:
+        raise BadFrame(f"{path}: cannot be read as a manifest: {error}") from error
     return [_entry(path, line, row) for line, row in rows]
 
 
 def _csv_rows(path: Path, text: str) -> list[tuple[int, Mapping[str, object]]]:
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     if "file" not in (reader.fieldnames or ()):
         raise BadFrame(f"{path}: no column 'file' in its first line; a manifest starts with one")
     rows: list[tuple[int, Mapping[str, object]]] = []
@@ -159,7 +163,7 @@ class EntryReader:
 def _arrays(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Patterns and coverage (n, 5004) of an .npz; objects in it are refused, never unpickled."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             intensity, coverage = file["intensity"], file["coverage"]
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadFrame(f"{path}: not an .npz with intensity and coverage: {error}") from error

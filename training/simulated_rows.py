@@ -11,7 +11,7 @@ from qd_agent.core.pattern import Pattern
 from qd_agent.core.ports import Sizer
 from qd_agent.core.prediction import Verdict
 from training.attacks import Attack
-from training.evaluation_figures import CLASSES_NM, Scored, figures
+from training.evaluation_figures import CLASSES_NM, Scored, by_band, figures
 from training.simulated_sets import SIZES_NM, Example
 from training.target_rows import Row
 
@@ -144,7 +144,8 @@ def _bound_row(which: str, table: dict[Band, dict[str, float | int]], limit: flo
         target,
         f"{good}/{len(table)} bands · median {middle:.2f} · worst {ratio[worst]:.1f}",
         good == len(table),
-        f"worst at {band_name(worst)}; {refused}/{total} refused",
+        f"worst at {band_name(worst)}; {refused}/{total} refused; by chance a ratio strays by "
+        f"{1 / math.sqrt(2 * total / len(table)):.0%}",
         {"bands": figures_of},
     )
 
@@ -177,7 +178,8 @@ def refused_row(scored: Sequence[Scored]) -> Row:
 
 def calibration_rows(scored: Sequence[Scored]) -> list[Row]:
     """Coverage of the 90 % interval overall and class calibration, on the training's priors."""
-    f = figures([s for s in scored if s.group == "good"])
+    good = [s for s in scored if s.group == "good"]
+    f = figures(good)
     coverage = float(f.get("interval_coverage", 0.0))
     error = float(f.get("class_calibration_error", 1.0))
     return [
@@ -189,7 +191,34 @@ def calibration_rows(scored: Sequence[Scored]) -> list[Row]:
             "expected calibration error of the classes", "–", "≤ 0.02", f"{error:.4f}",
             error <= 0.02, "", {"class_calibration_error": error},
         ),
+        _band_coverage(good),
     ]  # fmt: skip
+
+
+ENOUGH = 60
+"""Sized patterns that a band needs; by chance alone its coverage then strays by 4 %."""
+
+CALIBRATED = ("diameter (nm)", "nanocrystal share", "counts per point")
+
+
+def _band_coverage(good: Sequence[Scored]) -> Row:
+    """Coverage within every band of size, share and noise."""
+    covered: dict[str, float] = {}
+    for quantity, members in by_band(good).items():
+        for band, f in members.items() if quantity in CALIBRATED else ():
+            if f["sized"] >= ENOUGH:
+                covered[f"{quantity} {band}"] = float(f["interval_coverage"])
+    outside = {band: c for band, c in covered.items() if not 0.85 <= c <= 0.95}
+    low, high = min(covered.values(), default=0.0), max(covered.values(), default=0.0)
+    return Row(
+        "90 % intervals cover, within every band of size, share and noise",
+        "–",
+        "85–95 %",
+        f"{low:.1%} to {high:.1%} in {len(covered)} bands",
+        bool(covered) and not outside,
+        "; ".join(f"{band}: {c:.1%}" for band, c in outside.items()),
+        {"bands": covered},
+    )
 
 
 def attack_rows(sizer: Sizer, attacks: Sequence[Attack], progress: Progress) -> list[Row]:
