@@ -21,6 +21,11 @@ class Ranges:
         """One beyond the largest number, or 0 when empty."""
         return self._stops[-1] if self._stops else 0
 
+    @property
+    def count(self) -> int:
+        """How many numbers are in the set."""
+        return sum(self._stops) - sum(self._starts)
+
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Give the ranges within [start, stop) that are not in the set."""
         found: list[tuple[int, int]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qd_agent.core.frame import FrameReference
@@ -23,6 +23,52 @@ class _Lost:
     def count(self) -> int:
         """Number of events."""
         return sum(stop - start for start, stop in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the files of an open run say.
+
+    Attributes:
+        events: events per stream that must have been, by the frames that are there.
+        text: what was found, in a few words.
+    """
+
+    events: Mapping[str, int]
+    text: str
+
+
+def held_in_files(
+    run: Run, lengths: Mapping[tuple[str, str], int], streams: Collection[str]
+) -> Held:
+    """Count the events of each stream in `streams` that has its files to itself."""
+    events: dict[str, int] = {}
+    shared = False
+    for descriptor in run.descriptors.values():
+        counts: list[int] = []
+        for key in descriptor.external:
+            files = {
+                (r.uri, r.dataset) for r in run.resources.values() if r and r.data_key == key.name
+            }
+            if not files or not files <= lengths.keys():
+                continue
+            others = {
+                d.stream
+                for d in run.descriptors.values()
+                if d.stream != descriptor.stream and key.name in d.images
+            }
+            if others or descriptor.stream not in streams:
+                claimed = sum(run.claimed(file) for file in files)
+                shared |= claimed * key.frames < sum(lengths[file] for file in files)
+            else:
+                counts.append(sum(lengths[file] for file in files) // key.frames)
+        if counts:
+            # Of several detectors, one may be a frame ahead of the others.
+            events[descriptor.stream] = min(counts)
+    text = "its files hold nothing new"
+    if shared:
+        text = "its files hold more frames, of which stream only the stop document can say"
+    return Held(events, text)
 
 
 def recover(run: Run, expected: Mapping[str, int], now: float) -> Iterator[FrameReference]:

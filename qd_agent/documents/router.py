@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.documents.layout import read_descriptor, read_resource
-from qd_agent.documents.recovery import recover
+from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
 from qd_agent.documents.schema import LARGEST, mapping, number, text, validate, whole
 from qd_agent.documents.settings import RouterSettings
@@ -57,6 +58,36 @@ class Router:
     def open_runs(self) -> tuple[str, ...]:
         """Give the uids of the open runs, the one silent for longest first."""
         return tuple(self._runs)
+
+    def datasets(self, run_uid: str) -> list[tuple[str, str]]:
+        """Give the datasets (URI, path in the file) that an open run has announced."""
+        run = self._runs.get(run_uid)
+        resources = [] if run is None else [r for r in run.resources.values() if r is not None]
+        return list(dict.fromkeys((r.uri, r.dataset) for r in resources))
+
+    def catch_up(
+        self, run_uid: str, lengths: Mapping[tuple[str, str], int]
+    ) -> tuple[list[Happening], str]:
+        """Take in the frames of an open run that its files hold and no document announced.
+
+        Only of streams that have their files to themselves and are no darks: what else lies in a
+        file is known when the stop document tells how many events each stream has.
+
+        Args:
+            run_uid: the run.
+            lengths: number of frames in each of its datasets.
+
+        Returns:
+            The frames, and in a few words what was found.
+        """
+        run = self._runs.get(run_uid)
+        if run is None:
+            return [], "no document of it is known"
+        held = held_in_files(run, lengths, frozenset(self._settings.streams))
+        frames = _in_order(recover(run, held.events, self._clock()))
+        if frames:
+            return frames, f"the files hold {len(frames)} frames that nobody announced"
+        return [], held.text
 
     def route(self, name: str, doc: Mapping[str, object]) -> list[Happening]:
         """Take in one document; give what happened, frames in order of their sequence number.
@@ -105,7 +136,7 @@ class Router:
             del self._run_of[descriptor_uid]
         self._closed.append(uid)
         late = [*recover(run, closed.expected, closed.time), *run.release()]
-        return [*_in_order(late), closed]
+        return [*_in_order(late), replace(closed, frames=_frames_of(run, closed.expected))]
 
     def _descriptor(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, run_uid, when = str(doc["uid"]), text(doc, "run_start"), number(doc, "time")
@@ -210,6 +241,16 @@ class Router:
         closed = RunClosed(uid, when, str(doc["exit_status"]), str(doc.get("reason", "")), expected)
         _, opened = self._open(uid, when)
         return [*opened, *self._close(uid, closed)]
+
+
+def _frames_of(run: Run, events: Mapping[str, int]) -> dict[str, int]:
+    """Count the frames in a run's events, per stream, as its descriptors declare them."""
+    return {
+        descriptor.stream: events.get(descriptor.stream, 0)
+        * sum(key.frames for key in descriptor.images.values())
+        for descriptor in run.descriptors.values()
+        if descriptor.images
+    }
 
 
 def _range(doc: Mapping[str, object], key: str, lowest: int) -> tuple[int, int]:

@@ -97,6 +97,10 @@ class Run:
         """Give the indices of a dataset that belong to some event, whichever stream it is of."""
         return self._claims.setdefault((resource.uri, resource.dataset), Ranges())
 
+    def claimed(self, file: tuple[str, str]) -> int:
+        """Count the indices of a dataset (URI, path in the file) that belong to some event."""
+        return self._claims[file].count if file in self._claims else 0
+
     def announce(self, datum: Datum) -> Iterator[FrameReference]:
         """Take in a stream_datum.
 

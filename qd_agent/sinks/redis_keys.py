@@ -48,6 +48,10 @@ class Keys:
         """Set of what has been published in one run, by which repeats are recognised."""
         return f"{self.run(uid)}:published"
 
+    def run_set_aside(self, uid: str) -> str:
+        """Hash of one run's set-aside frames: where their entries are, should they be replaced."""
+        return f"{self.run(uid)}:set_aside"
+
     def agent(self, agent_id: str) -> str:
         """Hash with expiry: an agent's heartbeat."""
         return f"{self.prefix}:agent:{agent_id}"

@@ -5,10 +5,10 @@
 # `latest` only when it is newer than the frame there, so that frames recovered late do not turn
 # the clock back; a frame of another run always does, so that a wrong clock cannot block it.
 PUBLISH = """\
-local published, all_runs, run_stream, patterns, run, latest, runs = unpack(KEYS)
+local published, all_runs, run_stream, patterns, run, latest, runs, set_aside = unpack(KEYS)
 local types = {
   [published] = 'set', [all_runs] = 'stream', [run_stream] = 'stream', [patterns] = 'stream',
-  [run] = 'hash', [latest] = 'hash', [runs] = 'zset',
+  [run] = 'hash', [latest] = 'hash', [runs] = 'zset', [set_aside] = 'hash',
 }
 for key, wanted in pairs(types) do
   local found = redis.call('TYPE', key).ok
@@ -26,8 +26,20 @@ local keep_all, keep_patterns, patterns_expiry = ARGV[12], tonumber(ARGV[13]), A
 if redis.call('SADD', published, member) == 0 then
   return 0
 end
-redis.call('XADD', run_stream, '*', 'prediction', prediction)
-redis.call('XADD', all_runs, 'MAXLEN', '~', keep_all, '*', 'prediction', prediction)
+local before = redis.call('HGET', set_aside, frame)
+if before and tonumber(ARGV[15]) > 0 then
+  local in_run, in_all = string.match(before, '(%S+) (%S+)')
+  redis.call('XDEL', run_stream, in_run)
+  redis.call('XDEL', all_runs, in_all)
+  redis.call('HDEL', set_aside, frame)
+  redis.call('HINCRBY', run, 'predictions', -1)
+  redis.call('HINCRBY', run, 'bad_frame', -1)
+end
+local in_run = redis.call('XADD', run_stream, '*', 'prediction', prediction)
+local in_all = redis.call('XADD', all_runs, 'MAXLEN', '~', keep_all, '*', 'prediction', prediction)
+if verdict == 'bad_frame' then
+  redis.call('HSET', set_aside, frame, in_run .. ' ' .. in_all)
+end
 if intensity ~= '' and keep_patterns > 0 then
   redis.call('XADD', patterns, 'MAXLEN', '=', keep_patterns, '*', 'frame', frame,
     'intensity', intensity, 'model', model, 'q_min', q_min, 'q_step', q_step)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.ports import DeliveryRecord
-from qd_agent.core.prediction import Prediction, Provenance
+from qd_agent.core.prediction import Prediction, Provenance, StoredFrame
 from qd_agent.sinks.connections import RedisConnection
 from qd_agent.sinks.plain import plain_metadata, plain_text
 from qd_agent.sinks.redis_keys import Keys
@@ -52,7 +52,7 @@ class RedisSink:
             self._client.ping()
 
     def open_run(self, run: RunOpened, provenance: Provenance) -> None:
-        """Announce a run; a repeat changes nothing."""
+        """Announce a run; a repeat changes nothing, metadata that came late are filled in."""
         self._announced[run.run_uid] = (run, provenance)
         while len(self._announced) > _REMEMBERED_RUNS:
             del self._announced[next(iter(self._announced))]
@@ -99,6 +99,30 @@ class RedisSink:
             pipe.expire(key, self._settings.heartbeat_expiry_s)
             pipe.execute()
 
+    def census(self, run_uids: Sequence[str]) -> dict[str, int]:
+        """Count the predictions that Redis holds of each run; -1 for a run it does not know.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        with translated(self._connection), self._client.pipeline(transaction=False) as pipe:
+            for uid in run_uids:
+                pipe.hexists(self._keys.run(uid), "start_time")
+                pipe.scard(self._keys.run_published(uid))
+            answers: list[Any] = pipe.execute()
+        known = zip(run_uids, answers[::2], answers[1::2], strict=True)
+        return {uid: int(count) if announced else -1 for uid, announced, count in known}
+
+    def held(self, run_uid: str) -> frozenset[StoredFrame]:
+        """Give everything that was published of a run.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        with translated(self._connection):
+            members: set[Any] = self._client.smembers(self._keys.run_published(run_uid))  # pyright: ignore[reportAssignmentType] - also typed as awaitable
+        return frozenset(StoredFrame(*json.loads(member)) for member in members)
+
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
@@ -112,9 +136,13 @@ class RedisSink:
             "provenance": provenance.model_dump_json(),
         }
         key = self._keys.run(run.run_uid)
+        late = ("start_time", "metadata") if run.metadata else ()
         with self._client.pipeline(transaction=True) as pipe:
             for name, value in fields.items():
-                pipe.hsetnx(key, name, value)
+                if name in late:
+                    pipe.hset(key, name, value)
+                else:
+                    pipe.hsetnx(key, name, value)
             pipe.zadd(self._keys.runs, {plain_text(run.run_uid): _finite(run.time)})
             pipe.execute()
 
@@ -137,6 +165,7 @@ class RedisSink:
                 keys.run(uid),
                 keys.latest,
                 keys.runs,
+                keys.run_set_aside(uid),
             ],
             args=[
                 _member(prediction),
@@ -153,6 +182,7 @@ class RedisSink:
                 self._settings.max_predictions,
                 self._settings.max_patterns_per_run,
                 max(1, round(self._settings.patterns_keep_hours * 3600)),
+                prediction.revision,
             ],
         )
 
@@ -161,7 +191,8 @@ def _member(prediction: Prediction) -> str:
     """Name what is published: the frame within its run, and the model that answered."""
     key, made_by = prediction.key, prediction.provenance
     name = [key.stream, key.data_key, key.seq_num, key.index]
-    return json.dumps([*name, made_by.model_version, made_by.model_sha256])
+    revision = [prediction.revision] if prediction.revision else []
+    return json.dumps([*name, made_by.model_version, made_by.model_sha256, *revision])
 
 
 def _finite(time: float) -> float:

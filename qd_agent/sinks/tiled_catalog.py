@@ -9,12 +9,12 @@ from typing import Any
 from qd_agent.core.errors import QdError
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.ports import DeliveryRecord
-from qd_agent.core.prediction import Provenance
+from qd_agent.core.prediction import Provenance, StoredFrame
 from qd_agent.sinks.connections import TiledConnection
 from qd_agent.sinks.plain import plain_metadata, plain_text
 from qd_agent.sinks.settings import TiledSettings
 from qd_agent.sinks.tiled_link import connect_tiled, translated
-from qd_agent.sinks.tiled_run import TiledRun, container_of_runs
+from qd_agent.sinks.tiled_run import TiledRun, container_of_runs, find_node
 
 _OPEN_RUNS = 20
 
@@ -41,13 +41,18 @@ class TiledSink:
             self._root: Any = connect_tiled(connection)
 
     def open_run(self, run: RunOpened, provenance: Provenance) -> None:
-        """Make the run's container, linked to the raw run; a repeat changes nothing."""
+        """Make the run's container, linked to the raw run; a repeat changes nothing.
+
+        Metadata that came late are filled in.
+        """
         start = {"time": run.time, "start": plain_metadata(run.metadata)}
         self._announced[run.run_uid] = {**self._links(run.run_uid, provenance), **start}
         while len(self._announced) > _OPEN_RUNS:
             del self._announced[next(iter(self._announced))]
         with translated(self._connection):
-            self._run(run.run_uid, provenance)
+            opened = self._run(run.run_uid, provenance)
+            if run.metadata:  # they may have come after the container was made
+                opened.describe(start)
 
     def deliver(self, records: Sequence[DeliveryRecord]) -> None:
         """Append predictions, in order; those that are in the table already are left alone.
@@ -78,6 +83,30 @@ class TiledSink:
         finally:
             self._runs.pop(run.run_uid, None)
         self._announced.pop(run.run_uid, None)
+
+    def census(self, run_uids: Sequence[str]) -> dict[str, int]:
+        """Count the predictions that Tiled holds of each run; -1 for a run it does not know.
+
+        Raises:
+            Unavailable: Tiled is away.
+        """
+        return {uid: len(held) if (held := self._held(uid)) is not None else -1 for uid in run_uids}
+
+    def held(self, run_uid: str) -> frozenset[StoredFrame]:
+        """Give every prediction that the run's table holds, as it is now.
+
+        Raises:
+            Unavailable: Tiled is away.
+        """
+        return self._held(run_uid) or frozenset()
+
+    def _held(self, run_uid: str) -> frozenset[StoredFrame] | None:
+        with translated(self._connection):
+            if find_node(self._root, self._settings.container, run_uid) is None:
+                self._runs.pop(run_uid, None)
+                return None
+            self._runs.pop(run_uid, None)  # ask the table, not what we remember of it
+            return self._run(run_uid, None).held
 
     def close(self) -> None:
         """Let go of the connection."""

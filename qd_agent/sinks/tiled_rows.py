@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from qd_agent.core.prediction import Prediction
+from qd_agent.core.prediction import Prediction, StoredFrame
 from qd_agent.sinks.plain import plain_text
 
 if TYPE_CHECKING:
     import pyarrow
 
-RowKey = tuple[str, str, int, int, str, str]
-"""Stream, data key, seq_num, index, model version, model hash: by this a repeat is known."""
+FRAME_COLUMNS = ("stream", "data_key", "seq_num", "index")
 
-KEY_COLUMNS = ("stream", "data_key", "seq_num", "index", "model_version", "model_sha256")
+KEY_COLUMNS = (*FRAME_COLUMNS, "model_version", "model_sha256", "revision")
+"""By these a repeat is known; `StoredFrame` has them in this order."""
+
+_KEY_TEXTS = ("stream", "data_key", "model_version", "model_sha256")
 
 STAGES = ("read", "reduce", "size")
 
-_INTEGERS = ("row", "seq_num", "index")
+_INTEGERS = ("row", "seq_num", "index", "revision")
 _TEXTS = (
     "stream",
     "data_key",
@@ -65,17 +68,11 @@ def schema() -> pyarrow.Schema:
     )
 
 
-def row_key(prediction: Prediction) -> RowKey:
+def row_key(prediction: Prediction) -> StoredFrame:
     """Give the key by which the prediction's row is known; the text as the table holds it."""
-    key, made_by = prediction.key, prediction.provenance
-    return (
-        plain_text(key.stream),
-        plain_text(key.data_key),
-        key.seq_num,
-        key.index,
-        plain_text(made_by.model_version),
-        plain_text(made_by.model_sha256),
-    )
+    key = StoredFrame.of(prediction)
+    texts = {name: plain_text(getattr(key, name)) for name in _KEY_TEXTS}
+    return replace(key, **texts)
 
 
 def to_table(predictions: Sequence[Prediction], first_row: int) -> pyarrow.Table:
@@ -93,7 +90,7 @@ def _row(prediction: Prediction, row: int) -> dict[str, object]:
     volume_low, volume_high = prediction.interval_volume_nm or (None, None)
     return {
         "row": row,
-        **dict(zip(KEY_COLUMNS, row_key(prediction), strict=True)),
+        **asdict(row_key(prediction)),
         "verdict": prediction.verdict.value,
         "reason": plain_text(prediction.reason),
         "flags": plain_text(",".join(prediction.flags)),

@@ -19,10 +19,12 @@ import numpy.typing as npt
 from qd_agent.core.errors import Fatal
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.ports import DeliveryRecord
+from qd_agent.core.prediction import StoredFrame
 from qd_agent.sinks.connections import safe_key
-from qd_agent.sinks.tiled_rows import KEY_COLUMNS, RowKey, row_key, schema, to_table
+from qd_agent.sinks.tiled_rows import FRAME_COLUMNS, KEY_COLUMNS, row_key, schema, to_table
 
 SPEC = ("QuantumDotSizing", "1.0")
+_NUMBERS = ("seq_num", "index", "revision")
 WIDTH = PUBLISHED_GRID.size
 
 
@@ -50,7 +52,7 @@ class TiledRun:
         child(self._node, "q", lambda key: self._node.write_array(q, key=key, dims=["q"]))
         self._table = child(self._node, "predictions", self._create_table)
         self._patterns: Any = self._node.get("patterns")
-        self._known: set[RowKey] = set()
+        self._known: set[StoredFrame] = set()
         self._rows = 0
         self._read_table()
         self._fill_gap()
@@ -64,11 +66,29 @@ class TiledRun:
         }
         if not fresh:
             return
-        new = list(fresh.values())
+        anew = [record for key, record in fresh.items() if self._is_replaced(key)]
+        if anew:
+            self._replace(anew)
+        new = [record for key, record in fresh.items() if key not in self._known]
+        if not new:
+            return
         self._write_patterns(np.stack([_pattern(record) for record in new]), self._rows)
-        self._table.append_partition(0, to_table([r.prediction for r in new], self._rows))
+        rows = to_table([r.prediction for r in new], self._rows)
+        self._table.append_partition(0, rows.select(self._columns))
         self._known.update(fresh)
         self._rows += len(new)
+
+    def describe(self, metadata: Mapping[str, object]) -> None:
+        """Fill in what the container's metadata lack; what they have is kept."""
+        have = dict(self._node.metadata)
+        new = {key: value for key, value in metadata.items() if value and not have.get(key)}
+        if new:
+            self._node.update_metadata(new, drop_revision=True)
+
+    @property
+    def held(self) -> frozenset[StoredFrame]:
+        """Everything that the table holds."""
+        return frozenset(self._known)
 
     def finish(self, metadata: Mapping[str, object]) -> None:
         """Add to the metadata, and blank what a cut-short write has left in the array."""
@@ -76,6 +96,33 @@ class TiledRun:
         if beyond > 0:
             self._write_patterns(np.full((beyond, WIDTH), np.nan, np.float32), self._rows)
         self._node.update_metadata(dict(metadata), drop_revision=True)
+
+    def _is_replaced(self, key: StoredFrame) -> bool:
+        """Tell whether a frame that was tried anew has an earlier row, of whatever model."""
+        return key.revision > 0 and any(_frame(known) == _frame(key) for known in self._known)
+
+    def _replace(self, records: Sequence[DeliveryRecord]) -> None:
+        """Write predictions over the earlier rows of their frames.
+
+        Tiled's tables can only grow, so this one is made anew. Should we be killed in between,
+        its rows are missing until the next look at what Tiled holds brings them again.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only with Tiled in use
+
+        old = self._table.read()
+        rows: list[dict[str, Any]] = old[self._columns].to_dict(orient="records")
+        place = {tuple(row[name] for name in FRAME_COLUMNS): row["row"] for row in rows}
+        by_row = {int(row["row"]): row for row in rows}
+        for record in records:
+            number = int(place[_frame(row_key(record.prediction))])
+            (by_row[number],) = to_table([record.prediction], number).to_pylist()
+            self._write_patterns(_pattern(record)[None, :], number)
+        table = pa.Table.from_pylist([_without_nan(by_row[n]) for n in sorted(by_row)], schema())
+        self._table.delete(external_only=False)
+        self._table = child(self._node, "predictions", self._create_table)
+        self._columns = schema().names
+        self._table.append_partition(0, table)
+        self._read_table()
 
     def _create_table(self, key: str) -> Any:
         from tiled.structures.data_source import DataSource  # noqa: PLC0415 - heavy
@@ -95,11 +142,15 @@ class TiledRun:
 
     def _read_table(self) -> None:
         """Learn what the table holds, which another agent or an earlier life has written."""
-        columns = ["row", *KEY_COLUMNS]
-        stored = self._table.read(columns)[columns].itertuples(index=False)
-        for row, stream, data_key, seq_num, index, version, sha256 in stored:
-            self._known.add((stream, data_key, int(seq_num), int(index), version, sha256))
-            self._rows = max(self._rows, int(row) + 1)
+        # Tables of an earlier version have no revision; they are continued as they are.
+        self._columns: list[str] = [name for name in schema().names if name in self._table.columns]
+        columns = [name for name in ("row", *KEY_COLUMNS) if name in self._columns]
+        stored = self._table.read(columns)[columns].to_dict(orient="records")
+        self._known = set()
+        for fields in stored:
+            self._rows = max(self._rows, int(fields.pop("row")) + 1)
+            values: dict[str, Any] = {**fields, **{n: int(fields.get(n, 0)) for n in _NUMBERS}}
+            self._known.add(StoredFrame(**values))
 
     def _fill_gap(self) -> None:
         """Make the array as long as the table if somebody has removed it."""
@@ -112,6 +163,16 @@ class TiledRun:
             self._patterns = self._node.write_array(values, key="patterns", dims=["frame", "q"])
         else:
             self._patterns.patch(values, offset=(first_row, 0), extend=True)
+
+
+def _frame(key: StoredFrame) -> tuple[str, str, int, int]:
+    return key.stream, key.data_key, key.seq_num, key.index
+
+
+def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a row as it was written: numbers that do not exist come back from pandas as NaN."""
+    empty = {name: None for name, value in row.items() if value != value}  # noqa: PLR0124 - NaN
+    return {"revision": 0, **row, **empty}
 
 
 def child(parent: Any, key: str, create: Callable[[str], Any]) -> Any:

@@ -20,8 +20,8 @@ import pytest
 import redis
 
 from qd_agent.core.errors import Fatal, Mistake, Unavailable
-from qd_agent.core.frame import FrameKey
-from qd_agent.core.prediction import Prediction
+from qd_agent.core.frame import FrameKey, RunOpened
+from qd_agent.core.prediction import Prediction, StoredFrame
 from qd_agent.embedded import RunningServer
 from qd_agent.embedded.redis import _answers, find_program
 from qd_agent.embedded.server import launch, stop_guard, wait_ready
@@ -240,6 +240,51 @@ def test_after_an_emptied_redis_the_run_is_announced_again(
     sink.deliver([record("run", 3)])
     assert _seq_nums(plain, f"{prefix}:predictions") == [2, 3]
     assert json.loads(plain.hget(f"{prefix}:run:run", "metadata"))["sample"] == "PbS"
+
+
+def test_metadata_that_come_late_are_filled_in(
+    open_here: Open, plain: redis.Redis, prefix: str
+) -> None:
+    sink = open_here()
+    sink.open_run(RunOpened("run", 1.7e9 + 5, {}), PROVENANCE)
+    sink.deliver([record("run", 1)])
+    sink.open_run(opened("run", sample="PbS"), PROVENANCE)
+    sink.close_run(closed("run"), {"expected": 1})
+    sink.open_run(RunOpened("run", 1.7e9 + 9, {}), PROVENANCE)
+    run = plain.hgetall(f"{prefix}:run:run")
+    assert json.loads(run[b"metadata"])["sample"] == "PbS"
+    assert (float(run[b"start_time"]), run[b"state"]) == (1.7e9, b"closed")
+
+
+def test_a_frame_that_is_tried_anew_replaces_its_set_aside_record(
+    open_here: Open, plain: redis.Redis, prefix: str
+) -> None:
+    sink = open_here()
+    bad = Record(refused("run", 2))
+    sink.deliver([record("run", 1), bad, record("run", 3)])
+    for again in (bad, Record(refused("run", 2, "still bad", revision=1)), bad):
+        sink.deliver([again])
+    newer = PROVENANCE.model_copy(update={"model_version": "1.0.1"})
+    good = Record(sized("run", 2, revision=2, provenance=newer))
+    for _ in range(2):
+        sink.deliver([good, bad])
+    for stream in (f"{prefix}:predictions", f"{prefix}:run:run:predictions"):
+        assert _seq_nums(plain, stream) == [1, 3, 2]
+    run = plain.hgetall(f"{prefix}:run:run")
+    counts = [int(run[key]) for key in (b"predictions", b"sized", b"bad_frame")]
+    assert counts == [3, 3, 0]
+
+
+def test_redis_says_what_it_holds(open_here: Open, plain: redis.Redis) -> None:
+    sink = open_here()
+    sink.open_run(opened("run"), PROVENANCE)
+    records = [record("run", 1), Record(refused("run", 2)), Record(refused("run", 2, revision=1))]
+    sink.deliver(records)
+    assert sink.census(["run", "other"]) == {"run": 3, "other": -1}
+    assert sink.held("run") == {StoredFrame.of(r.prediction) for r in records}
+    assert sink.held("other") == set()
+    plain.flushall()
+    assert sink.census(["run"]) == {"run": -1}
 
 
 def test_a_foreign_key_in_the_way_is_named_and_nothing_is_half_written(

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from qd_agent.core.errors import Fatal, Unavailable
-from qd_agent.core.frame import FrameKey
+from qd_agent.core.frame import FrameKey, RunOpened
 from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.core.prediction import StoredFrame
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import RedisConnection, RedisSettings, TiledConnection, TiledSettings, open_sink
 from qd_agent.sinks.checks import check_tiled
@@ -122,6 +123,47 @@ def test_what_is_delivered_again_is_not_stored_again(open_here: Open, root: Any,
     assert metadata["state"] == "closed"
     assert metadata["account"] == {"expected": 8}
     assert metadata["raw_run"]["uid"] == run
+
+
+def test_metadata_that_come_late_are_filled_in(open_here: Open, root: Any, run: str) -> None:
+    sink = open_here()
+    sink.open_run(RunOpened(run, 1.7e9, {}), PROVENANCE)
+    sink.deliver([record(run, 1)])
+    sink.open_run(opened(run, sample="PbS"), PROVENANCE)
+    sink.open_run(RunOpened(run, 1.7e9, {}), PROVENANCE)
+    metadata = root["qd_agent", run].metadata
+    assert metadata["start"]["sample"] == "PbS"
+    assert metadata["state"] == "open"
+
+
+def test_a_frame_that_is_tried_anew_replaces_its_set_aside_record(
+    open_here: Open, root: Any, run: str
+) -> None:
+    sink = open_here()
+    bad = Record(refused(run, 2))
+    sink.deliver([record(run, 1), bad, record(run, 3)])
+    before = root["qd_agent", run]["predictions"].read()
+    good = Record(sized(run, 2, revision=1), pattern(2))
+    for _ in range(2):
+        sink.deliver([good])
+    again = open_here()
+    again.deliver([good, record(run, 4)])
+    _assert_rows(root, run, [1, 2, 3, 4])
+    after = root["qd_agent", run]["predictions"].read()
+    assert after["verdict"].tolist() == ["sized"] * 4
+    assert after["revision"].tolist() == [0, 1, 0, 0]
+    others = [0, 2]
+    assert after.iloc[others].equals(before.iloc[others])
+
+
+def test_tiled_says_what_it_holds(open_here: Open, run: str) -> None:
+    sink, other = open_here(), open_here()
+    assert sink.census([run]) == {run: -1}
+    sink.open_run(opened(run), PROVENANCE)
+    assert sink.census([run]) == {run: 0}
+    other.deliver([record(run, 1), record(run, 2)])
+    assert sink.census([run]) == {run: 2}
+    assert sink.held(run) == {StoredFrame.of(record(run, n).prediction) for n in (1, 2)}
 
 
 def test_runs_that_interleave_keep_their_own_rows(open_here: Open, root: Any) -> None:
