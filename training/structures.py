@@ -1,7 +1,7 @@
 """Nanocrystals that are no perfect lattice: relaxed surfaces, shells, displaced lead.
 
 Each takes atoms and gives atoms, for the pair-histogram engine (`training.histogram`). Depth below
-the surface is measured by the gauge of the shape: the outermost atoms have depth 0, and the centre
+the surface is measured by the gauge of the shape: the outermost cations have depth 0, the centre
 lies as deep as the radius of the sphere of equal volume.
 """
 
@@ -22,9 +22,15 @@ BODY_DIAGONAL = np.ones(3) / np.sqrt(3.0)
 
 
 def depth(atoms: Atoms, shape: Shape = Shape.SPHERE) -> Float:
-    """How far each atom lies below the surface, shape (n,), Å."""
-    radius = gauge(shape, *atoms.positions.T)
-    return radius.max() - radius
+    """How far each atom lies below the outermost cation, shape (n,), Å; 0 for what lies outside."""
+    return np.maximum(_surface(atoms, shape) - gauge(shape, *atoms.positions.T), 0.0)
+
+
+def _surface(atoms: Atoms, shape: Shape) -> float:
+    """Gauge of the outermost cation; shared sulfur may stick out far from the faces of a body."""
+    cation = np.array([s.element != "S" for s in atoms.species])[atoms.kind]
+    among = atoms.positions[cation] if cation.any() else atoms.positions
+    return float(gauge(shape, *among.T).max())
 
 
 def relaxed_surface(
@@ -117,7 +123,7 @@ def core_shell(atoms: Atoms, coating: Coating, shape: Shape = Shape.SPHERE) -> A
         outwards = np.where(positions[replaced] >= 0.0, 1.0, -1.0)
         positions[replaced] += 0.25 * LATTICE_PARAMETER * outwards
     radius = gauge(shape, *positions.T)
-    core = max(float(gauge(shape, *atoms.positions.T).max()) - coating.thickness, 0.0)
+    core = max(_surface(atoms, shape) - coating.thickness, 0.0)
     ratio = coating.lattice_parameter / LATTICE_PARAMETER
     outside = np.maximum(radius - core, 0.0)
     factor = 1.0 + (ratio - 1.0) * outside / np.maximum(radius, 1e-9)
