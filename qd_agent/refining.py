@@ -42,16 +42,15 @@ class RefineRequest:
 
 @dataclass(frozen=True, slots=True)
 class RefinedFile:
-    """A file's answer and its refinement; `reason` says why there is none."""
+    """A file's answer and its refinement.
+
+    `reason` says why there is none; `failed` that one was tried.
+    """
 
     answer: FileAnswer
     refinement: Refinement | None = None
     reason: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """A refinement was tried and gave nothing."""
-        return self.refinement is None and bool(self.reason)
+    failed: bool = False
 
     def record(self) -> dict[str, object]:
         """Give the record that `qd-agent size --refine --json` prints."""
@@ -92,7 +91,7 @@ def refine_answer(
     try:
         found = refiner.refine(answer.sized.pattern, Start(size, spread), options)
     except BadFrame as error:
-        return RefinedFile(answer, reason=str(error))
+        return RefinedFile(answer, reason=str(error), failed=True)
     return RefinedFile(answer, found)
 
 
@@ -100,8 +99,7 @@ def refined_lines(refined: RefinedFile) -> list[str]:
     """Say what the refinement found, in lines for people."""
     found = refined.refinement
     if found is None:
-        tried = refined.answer.estimate.verdict is Verdict.SIZED
-        return [f"not refined: {refined.reason}"] if tried and refined.reason else []
+        return [f"not refined: {refined.reason}"] if refined.failed else []
     shown = found.parameters
     details = [
         f"{symbol} {'at its limit ' if name in found.held else ''}"
@@ -114,6 +112,8 @@ def refined_lines(refined: RefinedFile) -> list[str]:
 def refined_headline(found: Refinement) -> str:
     """Give the averages, the dispersion, the share and Rwp in one line."""
     percent = f"{found.dispersion.value:.1%} ± {found.dispersion.error:.1%}"
+    if "dispersion" in found.held:
+        percent += " (at its limit)"
     return (
         f"{_number(found.number, 3)} nm, volume-weighted {_number(found.volume, 3)} nm, "
         f"dispersion {percent}, share {found.share:.0%}, Rwp {found.rwp:.2%}"

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.pattern import Pattern
-from qd_agent.inference.artifact import Artifact
 from qd_agent.inference.refinement_data import Data, inflation, select
 from qd_agent.inference.refinement_model import NONLINEAR_STEPS, Curves, DebyeTable, PatternModel
 from qd_agent.inference.refinement_priors import Prior, RefinementPriors, columns
 from qd_agent.inference.refinement_solver import Minimum, Problem, minimise
 from qd_agent.scattering.ensemble import actual_dispersion, averages, lognormal_weights
+from qd_agent.scattering.forward import ClusterLibrary
 
 Float = npt.NDArray[np.float64]
 
@@ -30,14 +31,41 @@ STARTS = (1.0, 0.9, 1.1)
 LEAST_GAIN = 25.0
 """χ² (inflated) by which nanocrystals must improve on a background alone: five sd."""
 
-INFLATIONS = 3
-"""Rounds of scaling the uncertainties; the second changes little."""
+INFLATIONS, SAME_INFLATION = 8, 0.05
+"""Rounds of scaling the uncertainties, which end when the variances change by less than this."""
+
+MOST_ERROR = 0.5
+"""A number average with a larger relative error is none."""
 
 WIDTHS = ("broadening", "microstrain")
 """Fitted as variances, stated as standard deviations."""
 
 AGREE_NM = 0.02
 """Starts that end so close to the best one have found the same minimum."""
+
+
+class Clusters(Protocol):
+    """What a refinement needs of a model: an `Artifact` has it, and no network is asked."""
+
+    @property
+    def library(self) -> ClusterLibrary:
+        """Pair multiplicities of every cluster."""
+        ...
+
+    @property
+    def form_q(self) -> Float:
+        """Q of the form factors, 1/Å."""
+        ...
+
+    @property
+    def form_lead(self) -> Float:
+        """f0 of Pb there, electrons."""
+        ...
+
+    @property
+    def form_sulfur(self) -> Float:
+        """f0 of S there, electrons."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +104,8 @@ class Refinement:
     """What the fit found.
 
     Standard errors hold for the inflated uncertainties: all of the pattern's are multiplied by
-    √`inflation` (see `refinement_data.inflation`) and the fit is repeated, so that the priors keep
-    their weight against data whose real errors are that large.
+    √`inflation` (see `refinement_data.inflation`) and the fit is repeated until that factor stays,
+    so that the priors keep their weight against data whose real errors are that large.
 
     Attributes:
         number, volume: number average Σ w D / Σ w and volume-weighted average Σ w D⁴ / Σ w D³ over
@@ -157,9 +185,9 @@ class Refinement:
 class Refiner:
     """Refines patterns; holds the partial sums of every cluster (half a second to make)."""
 
-    def __init__(self, artifact: Artifact, priors: RefinementPriors | None = None) -> None:
+    def __init__(self, clusters: Clusters, priors: RefinementPriors | None = None) -> None:
         self._table = DebyeTable(
-            artifact.library, artifact.form_q, artifact.form_lead, artifact.form_sulfur
+            clusters.library, clusters.form_q, clusters.form_lead, clusters.form_sulfur
         )
         self._priors = priors or RefinementPriors()
 
@@ -182,20 +210,36 @@ class Refiner:
             )
         model = PatternModel(self._table, data.q, options.wavelength, tuple(priors), data.solvent)
         search = _Search(model, data, priors)
-        ends = [search.run(replace(start, diameter_nm=d)) for d in _sizes(start, limits)]
+        starts = [search.first(replace(start, diameter_nm=d)) for d in _sizes(start, limits)]
+        # From above: while the misfit is large the priors hold, and nothing runs to a limit.
+        factor = search.inflation(starts[0])
+        ends = [search.run(x, factor) for x in starts]
+        best = min(ends, key=lambda end: end.cost)
+        for _ in range(INFLATIONS):
+            found = search.inflation(best.x)
+            if abs(found / factor - 1.0) < SAME_INFLATION:
+                break
+            factor = found
+            best = search.run(best.x, factor)
+        ends = [best, *(search.run(end.x, factor) for end in ends)]
         best = min(ends, key=lambda end: end.cost)
         size = model.where("mean_nm")
-        agreeing = sum(abs(end.x[size] - best.x[size]) < AGREE_NM for end in ends)
-        factor = 1.0
-        for _ in range(INFLATIONS):
-            residual = search.residual(best.x)
-            wider = inflation(residual, int(search.moving(best.x).sum()))
-            if wider < 1.02 * factor:
-                break
-            factor = wider
-            best = search.again(best.x, factor)
+        agreeing = [bool(abs(end.x[size] - best.x[size]) < AGREE_NM) for end in ends[1:]]
         search.check(best, factor)
-        return self._result(search, best, factor, agreeing)
+        result = self._result(search, best, factor, sum(agreeing))
+        if not result.number.error < MOST_ERROR * result.number.value:
+            raise BadFrame(
+                f"the pattern does not determine a size: the best one is "
+                f"{result.number.value:.2f} nm, with a standard error of more than half of it; "
+                "count longer, or measure a wider Q range"
+            )
+        low, high = self._priors.diameter_nm
+        if not low <= result.number.value <= high:
+            raise BadFrame(
+                f"the best fit has {result.number.value:.2f} nm, outside the {low} to {high} nm "
+                "that the model is for: its nanocrystals imitate something else"
+            )
+        return result
 
     def _result(self, search: _Search, best: Minimum, factor: float, agreeing: int) -> Refinement:
         model, data, x = search.model, search.data, best.x
@@ -296,22 +340,25 @@ class _Search:
             step=self._step,
         )
 
-    def run(self, start: Start) -> Minimum:
-        """Search from a start: first scale and background, then everything."""
+    def first(self, start: Start) -> Float:
+        """Where a search starts: usual values, with scale and background fitted to them."""
         x = self._centre.copy()
         x[self.model.where("mean_nm")] = start.diameter_nm
         x[self.model.where("dispersion")] = np.clip(start.dispersion, 0.05, 0.3)
         for name in WIDTHS:
             x[self.model.where(name)] = 0.3 * self._priors[name].sd
-        x[self.model.where(self.model.linear[1]) :] = 0.0
         x = np.clip(x, self._low, self._high)
         problem = self.problem(1.0)
         still = replace(problem, step=np.where(np.isinf(problem.step), np.inf, 0.0))
-        return minimise(problem, minimise(still, x, rounds=3).x)
+        return minimise(still, x, rounds=3).x
 
-    def again(self, x: Float, factor: float) -> Minimum:
-        """Search on with inflated variances."""
+    def run(self, x: Float, factor: float) -> Minimum:
+        """Search from `x` with all variances multiplied by `factor`."""
         return minimise(self.problem(factor), x)
+
+    def inflation(self, x: Float) -> float:
+        """By how much the variances are too small at x; see `refinement_data.inflation`."""
+        return inflation(self.residual(x), int(self.moving(x).sum()))
 
     def residual(self, x: Float) -> Float:
         """(data − model)/σ with the pattern's own σ."""

@@ -16,10 +16,11 @@ import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.interpolate import BSpline, CubicSpline
 
+from qd_agent.inference.refinement_priors import TEXTURES
 from qd_agent.scattering.ensemble import lognormal_weights
 from qd_agent.scattering.form_factors import FormFactors, anomalous
 from qd_agent.scattering.forward import ClusterLibrary, intensity, partial_sums
-from qd_agent.scattering.reflections import PRINCIPAL, family_gains
+from qd_agent.scattering.reflections import family_gains
 
 Float = npt.NDArray[np.float64]
 
@@ -35,6 +36,10 @@ KNOTS: tuple[float, ...] = (
 glasses that the training set draws (sd 0.12 below 1.6, 0.2 near 2, 0.25 near 3, 0.4 near 5 1/Å):
 what the background cannot follow, the nanocrystals are bent to imitate (a halo at 2 1/Å that the
 spline missed turned 4 nm at a share of 5 % into 2 nm)."""
+
+KNOTS_BESIDE_SOLVENT: tuple[float, ...] = (0.98, 1.5, 2.4, 3.6, 5.2, 7.4, 10.5, 15.01)
+"""Background beside a measured solvent, 1/Å: what is left is air, Compton and fluorescence; a finer
+spline would leave nothing for the solvent to say."""
 
 USUAL_WAVELENGTH = 0.5642
 """Å; f'' and f'(S) where the wavelength is not known (f'(Pb) is then a parameter of the fit)."""
@@ -153,7 +158,7 @@ class PatternModel:
         factors = _factors(q)
         self._factor_names = tuple(n for n in held if n in factors)
         self._factors = np.array([factors[n] for n in self._factor_names])
-        basis, splines = _backgrounds(q)
+        basis, splines = _backgrounds(q, KNOTS if solvent is None else KNOTS_BESIDE_SOLVENT)
         self._fixed = basis if solvent is None else np.column_stack([basis, solvent])
         extra = () if solvent is None else ("solvent",)
         self.linear = ("scale", *splines, *extra)
@@ -184,13 +189,14 @@ class PatternModel:
             change = (self._shape(moved) - shape) / NONLINEAR_STEPS[name]
             columns[:, self._at[name]] = scale * gain * change
         for name, factor in zip(self._factor_names, self._factors, strict=True):
-            columns[:, self._at[name]] = scale * shape * factor
+            columns[:, self._at[name]] = scale * shape * gain * factor
         columns[:, self._at["scale"]] = shape * gain
         columns[:, self._from :] = self._fixed
         return columns
 
     def _gain(self, x: Float) -> Float:
-        return 1.0 + np.array([x[self._at[n]] for n in self._factor_names]) @ self._factors
+        exponents = np.array([x[self._at[n]] for n in self._factor_names])
+        return np.exp(exponents @ self._factors)
 
     def _shape(self, x: Float) -> Float:
         self.evaluations += 1
@@ -199,19 +205,18 @@ class PatternModel:
 
 
 def _factors(q: Float) -> dict[str, Float]:
-    """Smooth factors of the nanocrystals' part: 1 + Σ value × these."""
+    """Factors of the nanocrystals' part: exp(Σ value × these)."""
     x = (q - 0.99) / (15.0 - 0.99)
-    gains = family_gains(q)[:PRINCIPAL]
     return {
         "tilt": np.exp(-(q - 0.99) / 0.3),
         **{f"smooth_{k}": np.cos(np.pi * k * x) for k in range(1, 6)},
-        **dict(zip(("texture_111", "texture_100", "texture_110"), gains, strict=True)),
+        **{f"texture_{n}": g for n, g in zip(TEXTURES, family_gains(q), strict=True)},
     }
 
 
-def _backgrounds(q: Float) -> tuple[Float, tuple[str, ...]]:
+def _backgrounds(q: Float, at: tuple[float, ...]) -> tuple[Float, tuple[str, ...]]:
     """Nonnegative splines that reach into the pattern, and their names."""
-    knots = np.concatenate([[KNOTS[0]] * 3, KNOTS, [KNOTS[-1]] * 3])
+    knots = np.concatenate([[at[0]] * 3, at, [at[-1]] * 3])
     basis = np.asarray(BSpline.design_matrix(q, knots, 3).toarray(), dtype=np.float64)
     seen = basis.max(axis=0) > 0.02
     names = tuple(f"background_{i}" for i in np.flatnonzero(seen))
