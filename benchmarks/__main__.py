@@ -10,9 +10,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import benchmarks
-from benchmarks.timing import Row
+from benchmarks.timing import Note, Row
 
 PACKAGES = ("qd-agent", "numpy", "scipy", "pyFAI", "torch", "h5py", "tiled", "redis", "bluesky")
+PEERS = ("DebyeCalculator", "ase")
 HELPERS = ("__main__", "timing")
 
 
@@ -31,7 +32,9 @@ def main(wanted: list[str]) -> int:
     return 0
 
 
-def _line(row: Row) -> str:
+def _line(row: Row | Note) -> str:
+    if isinstance(row, Note):
+        return f"  {row.text}"
     return (
         f"  {row.what:<62} {_time(row.seconds)}   {row.ratio:8.3g} × "
         f"{row.against} ({_time(row.against_seconds).strip()})"
@@ -46,7 +49,7 @@ def _time(seconds: float) -> str:
 
 
 def _surroundings() -> str:
-    found = [f"{name} {_version(name)}" for name in PACKAGES]
+    found = [f"{name} {_version(name)}" for name in (*PACKAGES, *PEERS)]
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (

@@ -28,6 +28,25 @@ class Row:
         return self.seconds / self.against_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line beside the rows: an error that was measured, a peer that is not installed."""
+
+    text: str
+
+
+def cpu_seconds(work: Callable[[], object], repeats: int = 1, warm: bool = False) -> float:
+    """Median CPU seconds of this process; for work on one thread, what else runs does no harm."""
+    if warm:
+        work()
+    spent: list[float] = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        spent.append(time.process_time() - start)
+    return sorted(spent)[repeats // 2]
+
+
 def medians(*works: Callable[[], object], repeats: int = 15) -> list[float]:
     """Median seconds of each work; turns are taken, so that a busy moment hits all alike."""
     spent: list[list[float]] = [[] for _ in works]

@@ -9,12 +9,13 @@ integers, so rounding the transform gives exact integers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.scattering.ensemble import cluster_diameters
+from qd_agent.scattering.ensemble import DIAMETER_STEP_NM, cluster_diameters
 from qd_agent.scattering.forward import ClusterLibrary, PartialSums, distances, sinc_table
 from training.nanocrystal import occupancies
 from training.rhombohedral import check_elongation, squared_distance
@@ -184,26 +185,39 @@ def build_library(
     Raises:
         ValueError: an elongation beyond ±0.1, or no cluster is that small.
     """
-    check_elongation(elongation)
-    nominal = cluster_diameters(max_diameter_nm)
-    if nominal.size == 0:
+    shells = cluster_diameters(max_diameter_nm).size
+    if shells == 0:
         raise ValueError(f"the smallest cluster has 0.46 nm, more than {max_diameter_nm:g} nm")
+    return _library(range(1, shells + 1), shape, elongation)
+
+
+def cluster_library(
+    shell: int, shape: Shape = Shape.SPHERE, elongation: float = 0.0
+) -> ClusterLibrary:
+    """Library of cluster number `shell` alone, one row; see `build_library`."""
+    return _library((shell,), shape, elongation)
+
+
+def _library(shells: Iterable[int], shape: Shape, elongation: float) -> ClusterLibrary:
+    check_elongation(elongation)
+    kept: list[int] = []
     atoms: list[tuple[int, int]] = []
     counts: list[tuple[PairCounts, PairCounts, PairCounts]] = []
-    for shell in range(1, nominal.size + 1):
+    for shell in shells:
         cluster = occupancies(shell, shape)
         numbers = int(cluster[0].sum()), int(cluster[1].sum())
         if not atoms or numbers[0] > atoms[-1][0]:
+            kept.append(shell)
             atoms.append(numbers)
             counts.append(_rock_salt_counts(*cluster, diagonal=elongation != 0.0))
-    lead = np.array([pb for pb, _ in atoms], dtype=np.float64)
-    sphere = shape is Shape.SPHERE
+    lead, eighths = np.array(atoms, dtype=np.float64).T
     even, (lead_lead, sulfur_sulfur) = _align([[c[0] for c in counts], [c[2] for c in counts]])
     odd, (lead_sulfur,) = _align([[c[1] for c in counts]])
+    cells = np.array(kept, dtype=np.float64) if shape is Shape.SPHERE else np.cbrt(lead)
     return ClusterLibrary(
-        diameters=nominal if sphere else nominal[0] * np.cbrt(lead),
+        diameters=DIAMETER_STEP_NM * cells,
         lead=lead,
-        sulfur=np.array([eighths / 8.0 for _, eighths in atoms], dtype=np.float64),
+        sulfur=eighths / 8.0,
         even=squared_distance(even[0], even[1], elongation),
         odd=squared_distance(odd[0], odd[1], elongation),
         lead_lead=lead_lead,

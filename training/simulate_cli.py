@@ -70,7 +70,7 @@ def simulate(
     q = PUBLISHED_GRID.values()
     # Scattering weighs by D⁶, which moves the tail of a lognormal up by six of its variances.
     width = math.sqrt(math.log1p(dispersion**2))
-    largest = min(LARGEST_NM, max(12.0, diameter * math.exp(4.0 * width + 6.0 * width**2)))
+    largest = min(LARGEST_NM, max(6.0, diameter * math.exp(4.0 * width + 6.0 * width**2)))
     simulator = NanocrystalSimulator(q, wavelength, largest, shape, elongation)
     pattern = simulator.intensity(diameter, dispersion, 1.0 + strain, b_lead, b_sulfur)
     rng = np.random.default_rng(seed)

@@ -1,0 +1,46 @@
+"""Training throughput on one core: drawing patterns, and learning from them."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmarks.timing import Note, Row, medians
+from qd_agent.inference.network import SizingNetwork
+from training.dataset import PatternSource
+from training.train import loss_of
+
+BATCH = 128
+
+
+def rows() -> list[Row | Note]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _rows()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rows() -> list[Row | Note]:
+    start = time.perf_counter()
+    source = PatternSource(0)
+    tables = time.perf_counter() - start
+    network = SizingNetwork().train()
+    optimizer = torch.optim.AdamW(network.parameters())
+    batch = source.batch(BATCH)
+
+    def step() -> None:
+        outputs = network(batch.intensity, batch.coverage)
+        loss = loss_of(outputs, batch, network.config)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    draw, learn = medians(lambda: source.batch(BATCH), step, repeats=7)
+    return [
+        Row(f"draw {BATCH} patterns", draw, f"one training step on {BATCH}", learn),
+        Note(f"drawn {BATCH / draw:.0f} patterns/s, learnt from {BATCH / learn:.0f} patterns/s"),
+        Note(f"tables of all clusters, once: {tables:.1f} s"),
+    ]
