@@ -1,11 +1,12 @@
 """Debye patterns of one PbS cluster, 5004 points: error, and CPU time on one thread.
 
 Every engine starts from the cluster and gives I(Q) in double precision; nothing but the form
-factors of ours, which depend on Q alone, is kept from one run to the next. The lattice engine is compared with the pair-histogram engine, with
-DebyeCalculator (`pair_sum="grid"`, its default, in float64), with ASE's Debye sum and with the
-plain sum over all pairs in numpy. The last two cost the same for every Q: some points are timed
-and the time of all is extrapolated, as their rows say. CPU seconds are compared, not seconds on
-the clock, so that other work on the machine does no harm; run it with OMP_NUM_THREADS=1.
+factors of ours, which depend on Q alone, is kept from one run to the next. The lattice engine is
+compared with the pair-histogram engine, with DebyeCalculator (`pair_sum="grid"`, its default, in
+float64), with ASE's Debye sum and with the plain sum over all pairs in numpy. The last two cost
+the same for every Q: some points are timed and the time of all is extrapolated, as their rows
+say. CPU seconds are compared, not seconds on the clock, so that other work on the machine does no
+harm; run it with OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
