@@ -1,11 +1,14 @@
-"""Forward pass of the sizing network on one core, against the layers of the published one."""
+"""Forward pass of the sizing network on one core, against the layers of the published one.
+
+CPU seconds on one thread, so that other work on the machine does no harm.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from benchmarks.timing import Note, Row, medians
+from benchmarks.timing import Note, Row, cpu_seconds
 from qd_agent.inference.network import POINTS, SizingNetwork
 
 
@@ -47,7 +50,7 @@ def _rows() -> list[Row | Note]:
             with torch.inference_mode():
                 return theirs(a)
 
-        mine, other = (seconds / size for seconds in medians(forward, peer))
+        mine, other = (cpu_seconds(work, 25, warm=True) / size for work in (forward, peer))
         what = f"a pattern, {size} at a time, network alone, one core"
         found.append(Row(what, mine, "published layers, random weights", other))
     return found

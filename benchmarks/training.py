@@ -1,4 +1,7 @@
-"""Training throughput on one core: drawing patterns, and learning from them."""
+"""Training throughput on one core: drawing patterns, and learning from them.
+
+CPU seconds on one thread, so that other work on the machine does no harm.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import time
 
 import torch
 
-from benchmarks.timing import Note, Row, medians
+from benchmarks.timing import Note, Row, cpu_seconds
 from qd_agent.inference.network import SizingNetwork
 from training.dataset import PatternSource
 from training.train import loss_of
@@ -24,9 +27,9 @@ def rows() -> list[Row | Note]:
 
 
 def _rows() -> list[Row | Note]:
-    start = time.perf_counter()
+    start = time.process_time()
     source = PatternSource(0)
-    tables = time.perf_counter() - start
+    tables = time.process_time() - start
     network = SizingNetwork().train()
     optimizer = torch.optim.AdamW(network.parameters())
     batch = source.batch(BATCH)
@@ -38,7 +41,8 @@ def _rows() -> list[Row | Note]:
         loss.backward()
         optimizer.step()
 
-    draw, learn = medians(lambda: source.batch(BATCH), step, repeats=7)
+    draw = cpu_seconds(lambda: source.batch(BATCH), 9, warm=True)
+    learn = cpu_seconds(step, 9, warm=True)
     return [
         Row(f"draw {BATCH} patterns", draw, f"one training step on {BATCH}", learn),
         Note(f"drawn {BATCH / draw:.0f} patterns/s, learnt from {BATCH / learn:.0f} patterns/s"),
