@@ -1,0 +1,114 @@
+"""The agent with a way to die: `python chaos_agent.py run CONFIG` with QD_CHAOS set.
+
+QD_CHAOS is empty (the agent as it is), or one of
+
+- `POINT:N`: SIGKILL at the Nth passage of a point of `POINTS`
+- `fsize:BYTES`: no file may grow beyond its ledger's size plus BYTES
+- `pages:N`: the ledger may grow by N pages
+- `prune:SECONDS`: old runs leave the ledger so often, not hourly
+
+Nothing but what is named is changed, and nothing without QD_CHAOS.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+POINTS: dict[str, tuple[str, str, str]] = {
+    # name: (class, method, when)
+    "document noted, not committed": ("qd_agent.agent:Agent", "note", "after"),
+    "frame begun": ("qd_agent.ledger.store:Ledger", "begin", "after"),
+    "read": ("qd_agent.frames.reader:Reader", "read", "before"),
+    "reduce": ("qd_agent.reduction.reducer:AzimuthalReducer", "reduce", "before"),
+    "size": ("qd_agent.inference.sizer:NetworkSizer", "size", "before"),
+    "sized, not written": ("qd_agent.ledger.store:Ledger", "predict", "before"),
+    "written, not committed": ("qd_agent.ledger.outbox:Outbox", "owe", "after"),
+    "committed": ("qd_agent.ledger.store:Ledger", "predict", "after"),
+    "Redis, before": ("qd_agent.sinks.redis_stream:RedisSink", "_deliver", "before"),
+    "Redis, published, not struck": ("qd_agent.sinks.redis_stream:RedisSink", "_deliver", "after"),
+    "Tiled, patterns without rows": (
+        "qd_agent.sinks.tiled_run:TiledRun",
+        "_write_patterns",
+        "after",
+    ),
+    "Tiled, rows written, not struck": ("qd_agent.sinks.tiled_run:TiledRun", "append", "after"),
+    "run closed in the books": ("qd_agent.ledger.store:Ledger", "close_run", "after"),
+    "taking up what was left": ("qd_agent.agent:Agent", "recover", "before"),
+}
+
+
+def arm(order: str) -> None:
+    """Do what QD_CHAOS asks for."""
+    name, _, number = order.rpartition(":")
+    if name == "fsize":
+        _limit_files(int(number))
+    elif name == "pages":
+        _limit_pages(int(number))
+    elif name == "prune":
+        importlib.import_module("qd_agent.chores").PRUNE_EVERY_S = float(number)
+    else:
+        _kill_at(name, int(number))
+
+
+def _kill_at(point: str, passage: int) -> None:
+    place, method, when = POINTS[point]
+    module, _, class_name = place.partition(":")
+    owner = getattr(importlib.import_module(module), class_name)
+    passages = 0
+
+    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            nonlocal passages
+            passages += 1
+            last = passages == passage
+            if last and when == "before":
+                _die(point)
+            answer = original(*args, **kwargs)
+            if last:
+                _die(point)
+            return answer
+
+        return wrapped
+
+    setattr(owner, method, dying(getattr(owner, method)))
+
+
+def _die(point: str) -> None:
+    os.write(2, f"chaos: killed at {point}\n".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _limit_files(spare: int) -> None:
+    """Files may not grow beyond the largest of the ledger's files plus `spare` bytes."""
+    folder = Path(os.environ["QD_CHAOS_DATA"])
+    size = max((p.stat().st_size for p in folder.glob("ledger.sqlite*")), default=0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + spare, resource.RLIM_INFINITY))
+
+
+def _limit_pages(spare: int) -> None:
+    """The ledger may take `spare` pages more, as on a full disk (SQLITE_FULL)."""
+    database = importlib.import_module("qd_agent.ledger.database").Database
+    original = database.__init__
+
+    def limited(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        free = self.connection.execute("PRAGMA freelist_count").fetchone()[0]
+        self.connection.execute(f"PRAGMA max_page_count = {pages + max(0, spare - free)}")
+
+    database.__init__ = limited
+
+
+if __name__ == "__main__":
+    if os.environ.get("QD_CHAOS"):
+        arm(os.environ["QD_CHAOS"])
+    from qd_agent.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""A bounded campaign: one round of every fault, by a fixed seed. `make chaos` goes on for an hour."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.system.chaos.campaign import Campaign, say
+
+pytestmark = pytest.mark.system
+
+
+def test_after_every_fault_each_frame_has_one_answer_in_redis_and_in_tiled(tmp_path: Path):
+    campaign = Campaign(tmp_path / "chaos", seed=20, say=say)
+    try:
+        report = campaign.run()
+    finally:
+        campaign.close()
+    say(report.text())
+    assert report.findings.frames > 500
+    assert not report.complaints, report.text()
+    assert report.findings.clean, report.text()
+    assert len(report.unreached) <= 3, report.text()
+    shutil.rmtree(tmp_path / "chaos")
