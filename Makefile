@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench model clean help
+.PHONY: demo test chaos soak lint bench model clean help
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -22,6 +22,12 @@ demo: $(STAMP)  ## a synthesis, a beamline and the agent on this machine; ends w
 
 test: $(STAMP)  ## every test, on real servers and processes
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+chaos: $(STAMP)  ## an hour of faults around a real agent, by a new seed (CHAOS_ARGS="--seed 7 --minutes 5")
+	$(BIN)/python -m tests.system.chaos.campaign --minutes 60 $(CHAOS_ARGS)
+
+soak: $(STAMP)  ## 100,000 small frames through one agent: memory, open files, disk (over an hour)
+	$(BIN)/python -m tests.system.chaos.soak $(SOAK_ARGS)
 
 lint: $(STAMP)  ## ruff, basedpyright (strict) and the layer contracts
 	$(BIN)/ruff check .

@@ -58,8 +58,8 @@ class Plan:
     folder: str
     address: str
     seed: int = 1
-    frames: tuple[int, int] = (150, 250)
-    rate_hz: float = 6.0
+    frames: tuple[int, int] = (110, 170)
+    rate_hz: float = 7.0
     together: int = 2
     bad: float = 0.01
     tiled: str = ""

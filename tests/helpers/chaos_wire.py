@@ -36,14 +36,18 @@ class Wire(threading.Thread):
         self._in = self._context.socket(zmq.SUB)
         self._in.set_hwm(0)
         self._in.setsockopt(zmq.SUBSCRIBE, b"")
-        self._out = self._context.socket(zmq.PUB)
+        self._out = self._context.socket(zmq.XPUB)
         self._out.set_hwm(0)
         self._out.bind(target)
-        self._in.connect(source)
+        self._source = source
         self._stopping = threading.Event()
         self._held: list[tuple[int, bytes]] = []
 
     def run(self) -> None:
+        # The beamline waits for us, and we for the first agent: there is somebody who listens.
+        while not (self._out.poll(200) or self._stopping.is_set()):
+            pass
+        self._in.connect(self._source)
         while not self._stopping.is_set():
             if not self._in.poll(200):
                 self._release(everything=True)

@@ -95,7 +95,7 @@ def lives(rng: random.Random) -> list[Life]:
 def _passage(point: str, rng: random.Random) -> int:
     if point in ("run closed in the books", "taking up what was left"):
         return 1
-    return rng.randint(1, 3) if point.startswith("Tiled") else rng.randint(1, 25)
+    return rng.randint(1, 3) if point.startswith("Tiled") else rng.randint(1, 12)
 
 
 class Campaign:
@@ -127,7 +127,7 @@ class Campaign:
             "router": {"data_keys": ["detector"], "quiet_s": 10.0},
             "frames": {
                 "allowed_roots": ["beamline"],
-                "deadline_s": 0.3,
+                "deadline_s": 0.1,
                 "retry_delays_s": [0.2, 1.0],
                 "tries_after_stop": 3,
             },
@@ -242,12 +242,12 @@ class Campaign:
             ("Redis emptied while up (FLUSHALL)", redis.empty),
             ("Redis hangs", lambda: redis.freeze(soon(3, 6))),
             ("Redis cut off", lambda: cut(redis, soon(1, 5))),
-            ("answer of Redis lost", lambda: redis.lose_answer(b"EVALSHA", 20)),
+            ("answer of Redis lost", lambda: redis.lose_answer(b"EVALSHA", 30)),
             ("Tiled stopped and started", lambda: away(tiled, term, soon(1, 6))),
             ("Tiled killed and started", lambda: away(tiled, kill, soon(1, 6))),
             ("Tiled hangs", lambda: tiled.freeze(soon(3, 6))),
             ("Tiled cut off", lambda: cut(tiled, soon(1, 5))),
-            ("answer of Tiled lost", lambda: tiled.lose_answer(b"partition", 20)),
+            ("answer of Tiled lost", lambda: tiled.lose_answer(b"partition", 30)),
         ]
         rng.shuffle(drawn)
         return drawn
@@ -258,7 +258,7 @@ class Campaign:
                 self.report.unreached.append(name)
             else:
                 self._did(name)
-            time.sleep(rng.uniform(1.0, 4.0))
+            time.sleep(rng.uniform(2.0, 9.0))
 
     # -- the whole -------------------------------------------------------------------------
 
