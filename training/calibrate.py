@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from qd_agent.inference import distribution
-from qd_agent.inference.artifact import Artifact, Calibration, Thresholds
+from qd_agent.inference.artifact import Artifact, Thresholds
+from qd_agent.inference.calibration import Calibration, Conditions, Four, Scaling
+from qd_agent.inference.combination import TWO_SIDED_90, Marginal, share_band, weigh, weighed
 from qd_agent.inference.distribution import softmax
 from qd_agent.inference.domain import Evidence, judge
 from qd_agent.inference.network import Axis, SizingNetwork
-from qd_agent.inference.sizer import NetworkSizer
+from qd_agent.inference.sizer import Examined, NetworkSizer
 from training.dataset import Batch, PatternSource
 from training.train import soft_labels
 
@@ -22,7 +23,7 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 COVERAGE = 0.9
-REFUSED_PER_LIMIT = 0.002
+REFUSED_PER_LIMIT = 0.0018
 """Share of good patterns that each of the five limits may refuse: together at most 1 %."""
 
 GOOD_SIGNAL, GOOD_FRACTION = 1.0, 0.02
@@ -32,6 +33,12 @@ and 2500 counts, or 10 % and 100, the strongest peaks stand a few sigma above th
 
 GOOD_SIZES_NM = (1.5, 10.5)
 """And a size a little inside the range that may be given."""
+
+USUAL_MISFIT = 0.75
+"""Share of the good patterns whose misfit is nothing unusual."""
+
+NO_SAY = 1e3
+"""Factor on the fit's standard deviation that leaves the answer to the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,41 +83,21 @@ def draw(source: PatternSource, count: int, batch: int = 256) -> Sample:
     )
 
 
-def logits(network: SizingNetwork, sample: Sample) -> tuple[Float, Float, Float]:
-    """Logits of diameter, volume-weighted diameter and root of share, shape (n, bins)."""
-    diameter: list[Float] = []
-    volume: list[Float] = []
-    share: list[Float] = []
+def temperatures(network: SizingNetwork, sample: Sample) -> Calibration:
+    """Temperatures that make the truth of the averages most likely."""
+    real = sample.take(sample.kind == 0)
+    logits: list[tuple[Float, Float]] = []
     with torch.inference_mode():
-        for start in range(0, len(sample.diameter), 256):
+        for start in range(0, len(real.diameter), 256):
             part = slice(start, start + 256)
             out = network(
-                torch.from_numpy(sample.intensity[part]), torch.from_numpy(sample.coverage[part])
+                torch.from_numpy(real.intensity[part]), torch.from_numpy(real.coverage[part])
             )
-            diameter.append(out.diameter.double().numpy())
-            volume.append(out.volume.double().numpy())
-            share.append(out.root_share.double().numpy())
-    return np.concatenate(diameter), np.concatenate(volume), np.concatenate(share)
-
-
-def calibrate(network: SizingNetwork, sample: Sample) -> Calibration:
-    """Temperature that makes the truth most likely, then widenings that cover 90 %.
-
-    The widening is its own for three groups of the predicted share: faint patterns fail otherwise.
-    """
-    real = sample.take(sample.kind == 0)
-    diameter, volume, share = logits(network, real)
-    config = network.config
-    group = distribution.share_group((softmax(share) @ config.root_share.centres()) ** 2)
-    temperature = _temperature(diameter, real.diameter, config.diameter)
-    volume_temperature = _temperature(volume, real.volume, config.volume)
+            logits.append((out.diameter.double().numpy(), out.volume.double().numpy()))
+    diameter, volume = (np.concatenate(parts) for parts in zip(*logits, strict=True))
     return Calibration(
-        temperature=temperature,
-        widen=_widenings(softmax(diameter, temperature), real.diameter, config.diameter, group),
-        volume_temperature=volume_temperature,
-        volume_widen=_widenings(
-            softmax(volume, volume_temperature), real.volume, config.volume, group
-        ),
+        temperature=_temperature(diameter, real.diameter, network.config.diameter),
+        volume_temperature=_temperature(volume, real.volume, network.config.volume),
     )
 
 
@@ -121,35 +108,127 @@ def _temperature(values: Float, truth: Float, axis: Axis) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def _widenings(
-    probabilities: Float, truth: Float, axis: Axis, group: npt.NDArray[np.intp]
-) -> tuple[float, float, float]:
-    """Split-conformal, per group: the 90 % quantile of how far truth lies outside, in sd."""
-    centres = axis.centres()
-    _, sd = distribution.moments(probabilities, centres)
-    low, high = distribution.interval(probabilities, centres, 0.0, COVERAGE)
-    outside = np.maximum(low - truth, truth - high) / np.maximum(sd, 1e-3)
-    first, second, third = (
-        float(np.quantile(outside[group == g], COVERAGE)) if (group == g).any() else 0.0
-        for g in range(3)
-    )
-    return first, second, third
-
-
-def examine(sizer: NetworkSizer, sample: Sample, report: Callable[[int], None]) -> list[Evidence]:
-    """Evidence of every pattern; about 15 ms each, `report` is told how many are done."""
-    evidence: list[Evidence] = []
+def examine(sizer: NetworkSizer, sample: Sample, report: Callable[[int], None]) -> list[Examined]:
+    """Read and explain every pattern; about 20 ms each, `report` is told how many are done."""
+    found: list[Examined] = []
     for start in range(0, len(sample.diameter), 64):
         part = slice(start, start + 64)
-        examined = sizer.examine(sample.intensity[part], sample.coverage[part])
-        evidence += [e for _, _, e in examined]
-        report(len(evidence))
-    return evidence
+        found += sizer.examine(sample.intensity[part], sample.coverage[part])
+        report(len(found))
+    return found
+
+
+def weigh_fits(bare: Calibration, found: Sequence[Examined], sample: Sample) -> Calibration:
+    """Choose how much the fit says beside the network, per band of share: least mean error."""
+    band = np.array([share_band(one.reading.fraction) for one in found])
+
+    def best(group: int, volume: bool) -> float:
+        members = (int(i) for i in np.flatnonzero((band == group) & sample.good))
+        chosen = [i for i in members if found[i].fit.size]
+        truth = (sample.volume if volume else sample.diameter)[chosen]
+        options = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
+        errors = [
+            np.mean(np.abs(_means([found[i] for i in chosen], factor, volume) - truth) / truth)
+            for factor in options
+        ]
+        return options[int(np.argmin(errors))] if chosen else NO_SAY
+
+    fit: Four = (best(0, False), best(1, False), best(2, False), best(3, False))
+    volume_fit: Four = (best(0, True), best(1, True), best(2, True), best(3, True))
+    return bare.model_copy(update={"fit": fit, "volume_fit": volume_fit})
+
+
+def _means(found: list[Examined], factor: float, volume: bool) -> Float:
+    means: list[float] = []
+    for one in found:
+        size = one.fit.size
+        if size is None:
+            continue
+        if volume:
+            network, value, sd = one.reading.volume, size.volume, size.volume_sd
+        else:
+            network, value, sd = one.reading.diameter, size.diameter, size.sd
+        means.append(weigh(network, value, factor * sd)[0].mean)
+    return np.array(means)
+
+
+def scale_uncertainties(
+    calibration: Calibration, found: Sequence[Examined], sample: Sample, sized: Bool
+) -> Calibration:
+    """Factors that make 90 % intervals of what is sized cover 90 % in every band."""
+    chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
+    some = [found[i] for i in chosen]
+    pairs = [weighed(one.reading, one.fit, calibration) for one in some]
+    like = conditions_of(some)
+    judged = calibration.model_copy(update={"structured": _structured(found, sample)})
+    size = np.array([n.mean for n, _ in pairs])
+    extra = np.array([judged.missing(*p) for p in zip(size, like.misfit, strict=True)])
+    return judged.model_copy(
+        update={
+            "diameter": _scaling([n for n, _ in pairs], sample.diameter[chosen], like, extra),
+            "volume": _scaling([v for _, v in pairs], sample.volume[chosen], like, extra),
+        }
+    )
+
+
+def _shrink(distance: Float, reaches: Float, further: Float) -> float:
+    """Largest factor on `reaches` that, with `further` in quadrature, covers COVERAGE and no more.
+
+    Never below one half: where the extra term alone covers, the rest still counts.
+    """
+    low, high = 0.5, 1.0
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        covered = float((distance <= np.hypot(middle * reaches, further)).mean())
+        low, high = (middle, high) if covered < COVERAGE else (low, middle)
+    return high
+
+
+def _structured(found: Sequence[Examined], sample: Sample) -> float:
+    misfits = [found[int(i)].fit.misfit for i in np.flatnonzero(sample.good)]
+    return max(1e-3, float(np.quantile(misfits, USUAL_MISFIT))) if misfits else 0.06
+
+
+def conditions_of(found: Sequence[Examined]) -> Conditions:
+    """What the patterns are like."""
+    rows = np.array(
+        [(o.reading.diameter.mean, o.reading.fraction, o.fit.noise, o.fit.misfit) for o in found]
+    ).reshape(-1, 4)
+    return Conditions(*rows.T)
+
+
+def _scaling(marginals: list[Marginal], truth: Float, like: Conditions, extra: Float) -> Scaling:
+    """Split-conformal in four bands at once, one band after the other until nothing changes.
+
+    A score is how far the truth lies from the mean, in reaches of the interval on its side. At the
+    end all factors shrink alike until, with the `extra` sd in quadrature, COVERAGE is met overall.
+    """
+    reach = np.array([m.reaches() for m in marginals]).reshape(-1, 2)
+    mean = np.array([m.mean for m in marginals])
+    sd = np.maximum(np.array([m.sd for m in marginals]), 1e-6)
+    scores = np.abs(truth - mean) / (sd * np.where(truth < mean, reach[:, 0], reach[:, 1]))
+    bands = like.bands()
+    table = np.ones((4, 4))
+    for _ in range(30):
+        for condition in range(4):
+            for band in range(4):
+                member = bands[:, condition] == band
+                if member.sum() < 40:
+                    continue
+                factors = table[np.arange(4), bands[member]].prod(axis=1)
+                table[condition, band] *= np.quantile(scores[member] / factors, COVERAGE)
+    reaches = sd * np.where(truth < mean, reach[:, 0], reach[:, 1])
+    reaches = reaches * table[np.arange(4), bands].prod(axis=1)
+    table[0] *= _shrink(np.abs(truth - mean), reaches, TWO_SIDED_90 * extra)
+    size, share, noise, misfit = (tuple(float(x) for x in row) for row in table)
+    return Scaling(size=size, share=share, noise=noise, misfit=misfit)  # type: ignore[arg-type]  # four each
 
 
 def choose_limits(evidence: list[Evidence], good: Bool) -> Thresholds:
-    """Limits that each refuse 0.2 % of the good patterns, within what makes sense at all."""
-    kept = [e for e, ok in zip(evidence, good, strict=True) if ok]
+    """Set every limit so that it refuses REFUSED_PER_LIMIT of the good patterns, within reason."""
+    kept = [e for e, g in zip(evidence, good, strict=True) if g]
+    if not kept:
+        return Thresholds()
 
     def upper(values: list[float], least: float, most: float) -> float:
         return float(np.clip(np.quantile(values, 1.0 - REFUSED_PER_LIMIT), least, most))
@@ -163,6 +242,11 @@ def choose_limits(evidence: list[Evidence], good: Bool) -> Thresholds:
     )
 
 
+def is_sized(found: Sequence[Examined], limits: Thresholds) -> Bool:
+    """Tell which patterns get a size."""
+    return np.array([judge(one.evidence, limits) is None for one in found])
+
+
 def with_card(
     artifact: Artifact, calibration: Calibration, thresholds: Thresholds | None = None
 ) -> Artifact:
@@ -171,50 +255,3 @@ def with_card(
     if thresholds is not None:
         update["thresholds"] = thresholds
     return replace(artifact, card=artifact.card.model_copy(update=update))
-
-
-def validation_figures(
-    sizer: NetworkSizer, sample: Sample, evidence: list[Evidence], thresholds: Thresholds
-) -> dict[str, object]:
-    """Measure on simulations of a third seed: errors, coverage, refusals; lengths in nm."""
-    sized = np.array([judge(e, thresholds) is None for e in evidence])
-    readings = sizer.read(sample.intensity, sample.coverage)
-    mean = np.array([r.diameter for r in readings])
-    low, high = (np.array([r.interval[side] for r in readings]) for side in (0, 1))
-    volume = np.array([r.volume for r in readings])
-    volume_low, volume_high = (
-        np.array([r.interval_volume[side] for r in readings]) for side in (0, 1)
-    )
-
-    def over(chosen: Bool) -> dict[str, float]:
-        error = np.abs(mean - sample.diameter)[chosen]
-        inside = ((low <= sample.diameter) & (sample.diameter <= high))[chosen]
-        volume_inside = ((volume_low <= sample.volume) & (sample.volume <= volume_high))[chosen]
-        return {
-            "patterns": int(chosen.sum()),
-            "mean_error_nm": round(float(error.mean()), 4),
-            "median_error_nm": round(float(np.median(error)), 4),
-            "interval_coverage": round(float(inside.mean()), 4),
-            "mean_interval_nm": round(float((high - low)[chosen].mean()), 4),
-            "volume_mean_error_nm": round(float(np.abs(volume - sample.volume)[chosen].mean()), 4),
-            "volume_interval_coverage": round(float(volume_inside.mean()), 4),
-        }
-
-    good = sample.good
-    full = good & (sample.coverage.mean(axis=1) > 0.9)
-    real = sample.kind == 0
-    strata = {
-        "sized": real & sized,
-        "good_and_sized": good & sized,
-        "share_2_to_10_percent": real & sized & (sample.fraction >= 0.02) & (sample.fraction < 0.1),
-        "share_10_to_50_percent": real & sized & (sample.fraction >= 0.1) & (sample.fraction < 0.5),
-        "share_above_50_percent": real & sized & (sample.fraction >= 0.5),
-        "full_q_range_good": full & sized,
-        "laboratory_q_range_good": good & sized & (sample.coverage[:, 580:].sum(axis=1) == 0),
-    }
-    return {
-        "refused_of_good": round(float((~sized[good]).mean()), 4),
-        "sized_of_nothing": round(float(sized[sample.kind == 1].mean()), 4),
-        "sized_of_foreign": round(float(sized[sample.kind == 2].mean()), 4),
-        "strata": {name: over(chosen) for name, chosen in strata.items() if chosen.sum() > 20},
-    }

@@ -59,6 +59,10 @@ class Batch:
     kind: Tensor
     counts: Tensor
 
+    def to(self, device: str) -> Batch:
+        """Give the same batch on a device."""
+        return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
+
 
 @dataclass
 class PatternSource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from qd_agent.inference.artifact import (
     Artifact,
-    Calibration,
     Card,
     read_artifact,
     write_artifact,
@@ -20,18 +19,22 @@ from qd_agent.inference.network import SizingNetwork
 from qd_agent.inference.sizer import NetworkSizer
 from qd_agent.scattering.form_factors import f0
 from training.calibrate import (
-    calibrate,
+    Sample,
     choose_limits,
     draw,
     examine,
-    validation_figures,
+    is_sized,
+    scale_uncertainties,
+    temperatures,
+    weigh_fits,
     with_card,
 )
 from training.dataset import PatternSource
 from training.debye import build_library
 from training.train import Schedule
+from training.validate import figures
 
-NAME, VERSION = "pbs", "0.1.0"
+NAME, VERSION = "pbs", "0.2.0"
 DESCRIPTION = (
     "Sizes PbS nanocrystals (rock salt, lognormal ensembles) of 1 to 11 nm from X-ray total "
     "scattering patterns; trained on Debye simulations only."
@@ -57,37 +60,56 @@ def export(
     schedule: Schedule,
     progress: Progress,
     *,
-    patterns: int = 3000,
+    patterns: int = 4000,
+    solvents: Sequence[npt.NDArray[np.float32]] = (),
 ) -> Card:
-    """Calibrate, set limits, measure, write; gives the finished card."""
+    """Calibrate, set limits, measure, write; gives the finished card.
+
+    Twice `patterns` simulations calibrate, `patterns` of another seed measure.
+    """
     library = build_library(MAX_DIAMETER_NM)
     form = form_table()
-    source = PatternSource(seed + 1000)
+    source = PatternSource(seed + 1000, solvents=solvents)
     card = Card(
         name=NAME,
         version=VERSION,
         description=DESCRIPTION,
         network=network.config.as_dict(),
-        training={"seed": seed, "schedule": asdict(schedule), "priors": asdict(source.priors)},
+        training={
+            "seed": seed,
+            "schedule": asdict(schedule),
+            "priors": asdict(source.priors),
+            "own_solvents": len(solvents),
+        },
     )
     network = network.eval().requires_grad_(requires_grad=False)
     bare = Artifact(card, network, library, *form, sha256="")
-    progress("calibrating", 0, 1)
-    calibrated = with_card(bare, calibrate(network, draw(source, 5 * patterns)))
+    limited = calibrated(bare, draw(source, 2 * patterns), draw(source, 3 * patterns), progress)
 
-    sample = draw(source, patterns)
-    evidence = examine(
-        NetworkSizer(calibrated), sample, lambda n: progress("setting limits", n, patterns)
+    sample = draw(PatternSource(seed + 2000, solvents=solvents), patterns)
+    found = examine(
+        NetworkSizer(limited), sample, lambda n: progress("validating", n, len(sample.kind))
     )
-    limits = choose_limits(evidence, sample.good)
-    limited = with_card(calibrated, calibrated.card.calibration, limits)
-
-    sample = draw(PatternSource(seed + 2000), patterns)
-    sizer = NetworkSizer(limited)
-    evidence = examine(sizer, sample, lambda n: progress("validating", n, patterns))
-    figures = validation_figures(sizer, sample, evidence, limits)
-    finished = limited.card.model_copy(update={"evaluation": {"simulated": figures}})
+    measured = figures(found, sample, is_sized(found, limited.card.thresholds))
+    finished = limited.card.model_copy(update={"evaluation": {"simulated": measured}})
     return write_artifact(folder, finished, network, library, form)
+
+
+def calibrated(bare: Artifact, sample: Sample, more: Sample, progress: Progress) -> Artifact:
+    """Give the model with calibration and limits from a sample; `more` serves the network alone."""
+    tempered = with_card(bare, temperatures(bare.network, more))
+    found = examine(
+        NetworkSizer(tempered), sample, lambda n: progress("calibrating", n, len(sample.kind))
+    )
+    weighed = with_card(tempered, weigh_fits(tempered.card.calibration, found, sample))
+    for _ in range(2):  # limits decide what is scaled, and scaled uncertainties what the limits are
+        sizer = NetworkSizer(weighed)
+        found = [sizer.answer(one.reading, one.fit) for one in found]
+        limits = choose_limits([one.evidence for one in found], sample.good)
+        sized = is_sized(found, limits)
+        scaled = scale_uncertainties(weighed.card.calibration, found, sample, sized)
+        weighed = with_card(weighed, scaled, limits)
+    return weighed
 
 
 def record(folder: Path, name: str, figures: dict[str, object]) -> Card:
@@ -102,6 +124,3 @@ def record(folder: Path, name: str, figures: dict[str, object]) -> Card:
         artifact.library,
         (artifact.form_q, artifact.form_lead, artifact.form_sulfur),
     )
-
-
-__all__ = ["Calibration", "export", "record"]

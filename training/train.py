@@ -31,7 +31,7 @@ LOG = "training_log.csv"
 class Schedule:
     """How long and how fast to learn."""
 
-    steps: int = 13000
+    steps: int = 24000
     batch: int = 128
     peak_rate: float = 3e-3
     warm_up: float = 0.05
@@ -114,10 +114,11 @@ class Training:
         schedule: Schedule,
         config: NetworkConfig | None = None,
         source: PatternSource | None = None,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
-        self.seed, self.schedule = seed, schedule
-        self.network = SizingNetwork(config)
+        self.seed, self.schedule, self.device = seed, schedule, device
+        self.network = SizingNetwork(config).to(device)
         self.average = copy.deepcopy(self.network).eval()
         self._centres = self.network.config.diameter.centres()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01)
@@ -133,7 +134,7 @@ class Training:
         ahead = _Ahead(self.source, self.schedule.batch)
         try:
             while self.step < self.schedule.steps:
-                loss = self._one_step(ahead.take())
+                loss = self._one_step(ahead.take().to(self.device))
                 running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
                 self.step += 1
                 if self.step % 20 == 0:
@@ -144,19 +145,19 @@ class Training:
                     self._write_log(log, running)
         finally:
             ahead.close()
-        return self.average
+        return self.average.cpu()
 
     def validate(self) -> float:
         """Mean error of the averaged network, nm, on patterns that training never draws."""
         if self._validation is None:
             apart = self.source.with_seed(self.seed + 3000)
-            self._validation = apart.batch(self.schedule.validation)
+            self._validation = apart.batch(self.schedule.validation).to(self.device)
         batch = self._validation
         with torch.inference_mode():
             outputs = self.average(batch.intensity, batch.coverage)
-        mean = outputs.diameter.softmax(dim=1).double().numpy() @ self._centres
-        real = (batch.kind == 0).numpy()
-        return float(np.abs(mean - batch.diameter.numpy())[real].mean())
+        mean = outputs.diameter.softmax(dim=1).double().cpu().numpy() @ self._centres
+        real = (batch.kind == 0).cpu().numpy()
+        return float(np.abs(mean - batch.diameter.cpu().numpy())[real].mean())
 
     def _write_log(self, path: Path, loss: float) -> None:
         new = not path.exists()
@@ -195,7 +196,7 @@ class Training:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors["random"] = self.source.state if random is None else random
-        tensors = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
         about = {"step": self.step, "seed": self.seed, "steps": self.schedule.steps}
         temporary = path.with_suffix(".tmp")
         save_file(tensors, temporary, metadata={"about": json.dumps(about)})

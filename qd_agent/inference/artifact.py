@@ -22,34 +22,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from qd_agent.core.errors import Fatal
+from qd_agent.inference.calibration import Calibration
 from qd_agent.inference.network import NetworkConfig, SizingNetwork
 from qd_agent.scattering.forward import ClusterLibrary
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, LIBRARY, CARD = "weights.safetensors", "library.safetensors", "card.json"
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "pbs"
-
-
-class Calibration(BaseModel):
-    """What turns the network's distributions into honest ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float = Field(default=1.0, gt=0, description="divides the logits of the diameter")
-    widen: tuple[float, float, float] = Field(
-        default=(0.0, 0.0, 0.0),
-        description="the 90 % interval grows by this times the sd at both ends, for predicted "
-        "shares below 10 %, below 40 %, and above",
-    )
-    volume_temperature: float = Field(default=1.0, gt=0)
-    volume_widen: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    systematic: float = Field(
-        default=0.03,
-        ge=0,
-        description="relative sd of what simulations lack, added in quadrature to every stated "
-        "uncertainty: networks trained on simulations alone miss measured labels of 3 to 5 nm by "
-        "0.11 nm on average (npj Comput. Mater. 2024, 10.1038/s41524-024-01241-6), an sd of 3 %",
-    )
 
 
 class Thresholds(BaseModel):

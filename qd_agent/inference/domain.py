@@ -25,12 +25,19 @@ DECISIVE = (1.6, 6.0)
 LEAST_DECISIVE = 2.0
 """Of the decisive range, 1/Å, so much must be covered."""
 
-SIZES_NM = (1.3, 10.7)
-"""Sizes that may be given. Training ends at 1.2 and 11 nm; what lies beyond is pressed against
-these ends with a narrow interval (18 nm reads 10.86 nm), so nothing near them is believed."""
+SIZES_NM = (1.3, 11.0)
+"""Sizes that may be given. Training ends at 1.2 and 11.5 nm; what lies beyond is pressed
+against these ends with a narrow interval, so nothing near them is believed."""
+
+EXPLAINED = 0.1
+"""A misfit below this is that of PbS, whatever the network takes it for."""
 
 BROKEN_SHARE = 0.2
 """More than this share of not finite or clearly negative points is no pattern any more."""
+
+
+FLAT_TOP = 8
+"""Points of a cut-off peak: 0.02 1/Å, a third of the narrowest peak. By chance never so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,18 @@ def check_data(intensity: Float, coverage: Float) -> Refusal | None:
         return Refusal(
             Verdict.BAD_FRAME, "the pattern has no positive area: dark or over-subtracted frame"
         )
+    return _check_shape(values, mean)
+
+
+def _check_shape(values: Float, mean: float) -> Refusal | None:
+    """Refuse saturated and over-subtracted patterns; `values` are finite, 1 at most."""
+    cut = flat_top(values)
+    if cut >= FLAT_TOP:
+        return Refusal(
+            Verdict.BAD_FRAME,
+            f"saturated: level over {cut} points at its highest, as no measured peak is; expose "
+            "shorter",
+        )
     # Zero counts are honest in a faint pattern, negative ones come from subtraction only.
     if float((values < -0.1 * mean).mean()) > BROKEN_SHARE:
         return Refusal(
@@ -90,6 +109,24 @@ def check_data(intensity: Float, coverage: Float) -> Refusal | None:
             f"{(values < 0).mean():.0%} of the intensities are negative: too much was subtracted",
         )
     return None
+
+
+def flat_top(values: Float) -> int:
+    """Points around the maximum that are smoother than the noise of the pattern allows, if any.
+
+    A peak has curvature and noise at its top; what a detector or a program cut off has neither,
+    also after smooth corrections. Without noise (or between the points of a coarser measurement)
+    only what is exactly level counts.
+    """
+    bends = np.abs(np.diff(values, 2))
+    usual = float(np.median(bends)) if bends.size else 0.0
+    top = int(np.argmax(values))
+    near = 0.97 if usual > 0 else 1.0 - 1e-9
+    still = (bends <= 0.02 * usual) & (values[1:-1] >= near * values[top])
+    # Runs of points that are still; the longest counts.
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], still.astype(np.int8), [0]])))
+    runs = edges[1::2] - edges[::2]
+    return int(runs.max()) + 2 if runs.size else 0
 
 
 def check_window(coverage: Float) -> Refusal | None:
@@ -115,6 +152,24 @@ def check_window(coverage: Float) -> Refusal | None:
 def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:
     """Refuse what no nanocrystal of PbS explains, or what does not determine a size."""
     e = evidence
+    beyond = not SIZES_NM[0] <= e.diameter <= SIZES_NM[1]
+    if beyond and e.significance >= limits.significance and e.misfit <= EXPLAINED:
+        return _beyond(e)
+    other = _not_nanocrystals(e, limits)
+    if other is not None:
+        return other
+    if beyond:
+        return _beyond(e)
+    if e.sd > limits.relative_sd * e.diameter:
+        return Refusal(
+            Verdict.NO_NANOCRYSTALS if e.fraction < 0.02 else Verdict.OUT_OF_DOMAIN,
+            f"the pattern does not determine a size: share {e.fraction:.1%}, uncertainty "
+            f"{e.sd / max(e.diameter, 1e-9):.0%} of the diameter; count longer",
+        )
+    return None
+
+
+def _not_nanocrystals(e: Evidence, limits: Thresholds) -> Refusal | None:
     if e.foreign > limits.foreign:
         return Refusal(
             Verdict.OUT_OF_DOMAIN,
@@ -133,16 +188,13 @@ def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:
             f"no PbS Debye pattern explains it: the structured residual is {e.misfit:.2f} of the "
             f"nanocrystals' own ripple (limit {limits.misfit:.2f})",
         )
-    if not SIZES_NM[0] <= e.diameter <= SIZES_NM[1]:
-        return Refusal(
-            Verdict.OUT_OF_DOMAIN,
-            f"the nanocrystals are {'smaller' if e.diameter < SIZES_NM[0] else 'larger'} than what "
-            f"the model sizes, {SIZES_NM[0]} to {SIZES_NM[1]} nm",
-        )
-    if e.sd > limits.relative_sd * e.diameter:
-        return Refusal(
-            Verdict.NO_NANOCRYSTALS if e.fraction < 0.02 else Verdict.OUT_OF_DOMAIN,
-            f"the pattern does not determine a size: share {e.fraction:.1%}, uncertainty "
-            f"{e.sd / max(e.diameter, 1e-9):.0%} of the diameter; count longer",
-        )
     return None
+
+
+def _beyond(evidence: Evidence) -> Refusal:
+    which = "smaller" if evidence.diameter < SIZES_NM[0] else "larger"
+    return Refusal(
+        Verdict.OUT_OF_DOMAIN,
+        f"the nanocrystals are {which} than what the model sizes, {SIZES_NM[0]} to "
+        f"{SIZES_NM[1]} nm",
+    )

@@ -1,8 +1,8 @@
-"""The Debye pattern that explains a measured one, by linear least squares; no network here.
+"""The Debye pattern that explains a measured one, and the size that it would have; no network here.
 
-For the size and dispersion that the network gave, nanocrystals plus a smooth background are fitted:
-lattice scale, dispersion, Debye-Waller factors and broadening move a little from their usual values
-(each held by a prior), the background is a nonnegative spline whose pieces are wider than a peak
+From the size and dispersion that the network gave, nanocrystals plus a smooth background are fitted
+by Gauss-Newton: size, dispersion, lattice scale, Debye-Waller factors and broadening move (all but
+the size held by a prior), the background is a nonnegative spline whose pieces are wider than a peak
 of nanocrystals. What remains, and how much of the pattern the nanocrystals are needed for, tells
 whether the answer is believable. It works on the network's bins of 0.0112 1/Å.
 """
@@ -10,47 +10,64 @@ whether the answer is believable. It works on the network's bins of 0.0112 1/Å.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import CubicSpline
 
-from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
 from qd_agent.inference.least_squares import (
     PRIOR_SD,
     Data,
+    Solution,
+    covariance,
+    inflation,
     misfit,
-    noise,
     significance,
     solve,
     spline_basis,
 )
-from qd_agent.inference.network import BIN, POINTS
-from qd_agent.scattering.ensemble import lognormal_weights
-from qd_agent.scattering.form_factors import FormFactors
-from qd_agent.scattering.forward import (
-    ClusterLibrary,
-    PartialSums,
-    intensity,
-    partial_sums,
-)
+from qd_agent.inference.network import POINTS
+from qd_agent.scattering.forward import ClusterLibrary
 from qd_agent.scattering.reflections import PRINCIPAL, family_gains
 
 Float = npt.NDArray[np.float64]
 
-BINNED_Q: Float = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
+ROUNDS = 10
+"""Gauss-Newton steps at most; they end when χ² falls by less than LEAST_GAIN and 2 %."""
+LEAST_GAIN = 0.05
 
-FINE_STEP = 0.0056
-"""Table spacing, 1/Å: a cubic through it is exact to 1e-5 at 20 nm distances."""
+BENDS = (
+    "broadening",
+    "zero", "tilt", "slope", "curve", "wave", "texture_111", "texture_100", "texture_110",
+)  # fmt: skip
+"""What an instrument or a textured sample does to the Debye part."""
 
-LEAD_ANOMALOUS, SULFUR_ANOMALOUS = -1.4 + 7.0j, 0.1 + 0.1j
-"""f' + i f'' at 0.56 Å, amid the usual wavelengths (Chantler). The pattern does not say which it
-was; the difference varies slowly with Q and goes into the smooth factors of the fit."""
+IDEAL = 14.0
+"""By so much may χ² grow (in units of what is left per point) for an instrument without these: the
+85 % quantile of χ² for the nine of them, so that one truly ideal is nearly always believed."""
 
-ROUNDS = 4
-"""Gauss-Newton steps at most; they end when the residual falls by less than 1 %."""
+LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "size": (0.7, 14.0),
+        "scale": (0.98, 1.02),
+        "dispersion": (0.02, 0.4),
+        "b_lead": (0.3, 4.0),
+        "b_sulfur": (0.3, 7.0),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSize:
+    """Averages that the fit found, nm, with standard deviations that priors and misfit entered."""
+
+    diameter: float
+    sd: float
+    volume: float
+    volume_sd: float
+    dispersion: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,8 @@ class Fit:
         significance: amplitude of the nanocrystals over its uncertainty.
         misfit: structured residual over the ripple of the Debye part; see `least_squares.misfit`.
         rwp: √(Σ w (y − model)² / Σ w y²), noise included.
+        noise: counting noise of a bin of mean height, relative.
+        size: None where no nanocrystals were found or the size was not free.
     """
 
     model: Float
@@ -69,23 +88,39 @@ class Fit:
     significance: float
     misfit: float
     rwp: float
+    noise: float = 0.0
+    size: FittedSize | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What is fitted, from where the priors are centred, and how the wavelength may change it."""
+
+    data: Data
+    usual: Dots
+    contrast: dict[str, Float]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Where the search stands: the ensemble, its plain pattern, the solution for the rest.
+
+    `bends` are the shapes by which instrument and sample may bend the Debye part.
+    """
+
+    dots: Dots
+    plain: Float
+    found: Solution
+    bends: tuple[str, ...]
 
 
 class Explainer:
-    """Holds the partial sums of every cluster on a fine Q grid."""
+    """Fits ensembles of the artifact's clusters to binned patterns."""
 
     def __init__(
         self, library: ClusterLibrary, form_q: Float, form_lead: Float, form_sulfur: Float
     ) -> None:
-        self._diameters = library.diameters
-        self._fine = np.arange(0.86, 15.36, FINE_STEP)
-        self._sums = partial_sums(library, self._fine)
-        self._form = FormFactors(
-            np.interp(self._fine, form_q, form_lead),
-            np.interp(self._fine, form_q, form_sulfur),
-            LEAD_ANOMALOUS,
-            SULFUR_ANOMALOUS,
-        )
+        self._debye = BinnedDebye(library, form_q, form_lead, form_sulfur)
         self._splines = spline_basis(BINNED_Q)
         self._gains = family_gains(BINNED_Q)[:PRINCIPAL]
 
@@ -98,75 +133,106 @@ class Explainer:
         b_sulfur: float = 1.8,
     ) -> Float:
         """Nanocrystals alone on the bins, shape (1251,), mean 1; B in Å²."""
-        sums = self._mixed(diameter, dispersion)
-        return self._on_bins(self._debye(sums, b_lead, b_sulfur), scale)
+        return self._debye.pattern(Dots(diameter, dispersion, scale, b_lead, b_sulfur))
 
-    def fit(self, pattern: Float, coverage: Float, diameter: float, dispersion: float) -> Fit:
+    def fit(
+        self,
+        pattern: Float,
+        coverage: Float,
+        diameter: float,
+        dispersion: float,
+        *,
+        free: bool = False,
+    ) -> Fit:
         """Explain a binned pattern (1251,) of mean 1 by nanocrystals of that size.
 
-        `coverage` is the covered share of each bin; bins below one half are left out.
+        `coverage` is the covered share of each bin; bins below one half are left out. With `free`
+        the size is only the start, else it stays.
         """
-        use = coverage > 0.5
-        error = noise(pattern[use])
-        data = Data(use, error, pattern[use] / error, self._splines[use] / error[:, None])
-        shape, coefficients = self._refined(data, diameter, dispersion)
-        design = np.column_stack([data.weigh(shape), data.splines])
+        data = Data.of(pattern, coverage, self._splines)
+        usual = Dots(diameter, 0.15, 1.001, 1.5, 1.8 + 1.9 / max(diameter, 2.0))
+        start = replace(usual, dispersion=dispersion)
+        problem = _Problem(data, usual, self._debye.contrast(start))
+        state = self._search(problem, start, BENDS, free=free)
+        if free and state.found.amplitude > 0:
+            # An ideal instrument says more; it is believed where the data do not contradict.
+            ideal = self._search(problem, state.dots, (), free=True)
+            if ideal.found.cost - state.found.cost < IDEAL * max(
+                1.0, state.found.cost / data.use.sum()
+            ):
+                state = ideal
+        bent = self._bent(problem, state)
+        coefficients = np.append(state.found.amplitude, state.found.background)
+        design = np.column_stack([data.weigh(bent), data.splines])
         background = self._splines @ coefficients[1:]
         residual = data.target - design @ coefficients
+        judged = residual / data.tolerance
+        tolerant = design / data.tolerance[:, None]
+        size = self._size(problem, state, residual) if free and coefficients[0] > 0 else None
         return Fit(
-            model=coefficients[0] * shape + background,
+            model=coefficients[0] * bent + background,
             background=background,
-            significance=significance(design, coefficients, residual),
-            misfit=misfit(residual, coefficients[0] * design[:, 0], data.splines),
+            significance=significance(tolerant, coefficients, judged),
+            misfit=misfit(judged, coefficients[0] * tolerant[:, 0], tolerant[:, 1:]),
             rwp=float(np.linalg.norm(residual) / max(np.linalg.norm(data.target), 1e-12)),
+            noise=data.noise,
+            size=size,
         )
 
-    def _refined(self, data: Data, size: float, spread: float) -> tuple[Float, Float]:
-        """Gauss-Newton on the shape of the Debye part: (shape (1251,), coefficients).
-
-        A step that does not help is taken back by half; the search ends when little is gained.
-        """
-        start = {"scale": 1.0, "dispersion": spread, "b_lead": 1.5, "b_sulfur": 1.8}
-        moving = dict(start)
-        plain = self.nanocrystals(size, **moving)
+    def _search(
+        self, problem: _Problem, start: Dots, bends: tuple[str, ...], *, free: bool
+    ) -> _State:
+        """Gauss-Newton; a step that does not help is shortened, and the search ends there."""
+        data, usual = problem.data, problem.usual
+        plain = self._debye.pattern(start)
         amplitude = solve(data, plain, {}, {}, 1.0).amplitude
         if amplitude <= 1e-6:
-            return plain, np.append(0.0, solve(data, 0.0 * plain, {}, {}, 1.0).background)
-        best = solve(data, plain, self._linear(plain), {}, amplitude)
+            nothing = solve(data, 0.0 * plain, {}, {}, 1.0)
+            return _State(start, plain, replace(nothing, amplitude=0.0), bends)
+        state = self._solved(problem, start, amplitude, bends)
         for _ in range(ROUNDS):
-            behind = {name: start[name] - moving[name] for name in moving}
-            columns = self._derivatives(size, moving, plain) | self._linear(plain)
-            shifts = solve(data, plain, columns, behind, amplitude).shifts
-            before = best.cost
-            for part in (1.0, 0.4):
-                tried = _moved(moving, shifts, part)
-                shape = self.nanocrystals(size, **tried)
-                found = solve(data, shape, self._linear(shape), {}, amplitude)
-                found = replace(found, cost=found.cost + _penalty(tried, start))
-                if found.cost < best.cost:
-                    moving, plain, best = tried, shape, found
+            _, columns = self._debye.derivatives(state.dots)
+            if not free:
+                del columns["size"]
+            behind = {n: getattr(usual, n) - getattr(state.dots, n) for n in columns}
+            shifts = solve(
+                data,
+                state.plain,
+                columns | self._linear(problem, state.plain, bends),
+                behind,
+                amplitude,
+            ).shifts
+            before = state.found.cost
+            for part in (1.0, 0.4, 0.1):
+                moved = _moved(state.dots, {n: shifts[n] for n in columns}, part)
+                tried = self._solved(problem, moved, amplitude, bends)
+                if tried.found.cost < before:
+                    state = tried
                     break
-            if best.cost > 0.98 * before:
+            gained = before - state.found.cost
+            if gained < LEAST_GAIN or gained < 0.0002 * before:
                 break
-        bend = (s * PRIOR_SD[n] * c for (n, c), s in _pairs(self._linear(plain), best.shifts))
-        shape = np.maximum(plain + sum(bend, np.zeros(POINTS)), 0.0)
-        return shape, np.append(best.amplitude, best.background)
+        return state
 
-    def _derivatives(self, size: float, moving: dict[str, float], plain: Float) -> dict[str, Float]:
-        """Change of the Debye part with every quantity that it depends on, per unit."""
-        columns: dict[str, Float] = {}
-        for name in moving:
-            step = 0.1 * PRIOR_SD[name]
-            moved = dict(moving)
-            moved[name] += step
-            columns[name] = (self.nanocrystals(size, **moved) - plain) / step
-        return columns
+    def _solved(
+        self, problem: _Problem, dots: Dots, amplitude: float, bends: tuple[str, ...]
+    ) -> _State:
+        """Everything linear for one ensemble; the cost contains what the priors say of it."""
+        plain = self._debye.pattern(dots)
+        linear = self._linear(problem, plain, bends)
+        found = solve(problem.data, plain, linear, {}, amplitude)
+        behind = ((getattr(dots, n) - getattr(problem.usual, n)) / PRIOR_SD[n] for n in LIMITS)
+        cost = found.cost + sum(b**2 for b in behind)
+        return _State(dots, plain, replace(found, cost=cost), bends)
 
-    def _linear(self, plain: Float) -> dict[str, Float]:
-        """Shapes in which the Debye part is linear: broadening, texture, smooth factors."""
+    def _linear(self, problem: _Problem, plain: Float, bends: tuple[str, ...]) -> dict[str, Float]:
+        """Shapes in which the Debye part is linear: contrast, and what `bends` names."""
+        if not bends:
+            return problem.contrast
         x = (BINNED_Q - 8.0) / 7.0
         columns = {
             "broadening": 0.5 * np.gradient(np.gradient(plain, BINNED_Q), BINNED_Q),
+            "zero": np.gradient(plain, BINNED_Q),
             "tilt": plain * np.exp(-(BINNED_Q - 0.99) / 0.3),
             "slope": plain * x,
             "curve": plain * (2.0 * x**2 - 1.0),
@@ -174,42 +240,48 @@ class Explainer:
         }
         for family, gain in zip(("111", "100", "110"), self._gains, strict=True):
             columns[f"texture_{family}"] = plain * gain
-        return columns
+        return problem.contrast | columns
 
-    def _mixed(self, diameter: float, dispersion: float) -> PartialSums:
-        return self._sums.mixed(lognormal_weights(self._diameters, diameter, dispersion))
+    def _bent(self, problem: _Problem, state: _State) -> Float:
+        shifts = state.found.shifts
+        bend = np.zeros(POINTS)
+        for name, column in self._linear(problem, state.plain, state.bends).items():
+            bend += shifts.get(name, 0.0) * PRIOR_SD[name] * column
+        return np.maximum(state.plain + bend, 0.0)
 
-    def _debye(self, sums: PartialSums, b_lead: float, b_sulfur: float) -> Float:
-        return intensity(sums, self._form, self._fine, b_lead, b_sulfur)
+    def _size(self, problem: _Problem, state: _State, residual: Float) -> FittedSize:
+        """Averages with their uncertainty, from the covariance of size and dispersion."""
+        data = problem.data
+        plain, columns = self._debye.derivatives(state.dots)
+        columns |= self._linear(problem, plain, state.bends)
+        names = ["size", "dispersion", *(n for n in columns if n not in {"size", "dispersion"})]
+        amplitude = state.found.amplitude
+        bending = [data.weigh(columns[n]) * amplitude * PRIOR_SD[n] for n in names]
+        background = data.splines[:, state.found.background > 0]
+        design = np.column_stack([*bending, data.weigh(plain), background])
+        priors = np.zeros((len(names), design.shape[1]))
+        priors[:, : len(names)] = np.eye(len(names))
+        scale = np.array([PRIOR_SD["size"], PRIOR_SD["dispersion"]])
+        spread = covariance(design, priors)[:2, :2] * np.outer(scale, scale)
+        spread *= max(1.0, inflation(residual))
+        dots, step = state.dots, np.array([0.01, 0.002])
+        here = np.array(self._debye.averages(dots.size, dots.dispersion))
+        there = np.array(
+            [
+                self._debye.averages(dots.size + step[0], dots.dispersion),
+                self._debye.averages(dots.size, dots.dispersion + step[1]),
+            ]
+        )
+        slopes = (there - here) / step[:, None]
+        number, volume = (float(np.sqrt(max(s @ spread @ s, 0.0))) for s in slopes.T)
+        return FittedSize(float(here[0]), number, float(here[1]), volume, dots.dispersion)
 
-    def _on_bins(self, fine: Float, scale: float) -> Float:
-        values = CubicSpline(self._fine, fine)(BINNED_Q * scale)
-        return np.asarray(values / values.mean(), dtype=np.float64)
 
-
-LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "scale": (0.985, 1.015),
-        "dispersion": (0.02, 0.4),
-        "b_lead": (0.3, 4.0),
-        "b_sulfur": (0.3, 7.0),
-    }
-)
-
-
-def _moved(moving: dict[str, float], shifts: dict[str, float], part: float) -> dict[str, float]:
+def _moved(dots: Dots, shifts: dict[str, float], part: float) -> Dots:
     """Take a part of a step, two standard deviations at most, and stay within LIMITS."""
-    return {
-        n: float(np.clip(v + part * np.clip(shifts[n], -2, 2) * PRIOR_SD[n], *LIMITS[n]))
-        for n, v in moving.items()
-    }
-
-
-def _penalty(moving: dict[str, float], start: dict[str, float]) -> float:
-    return sum(((moving[n] - start[n]) / PRIOR_SD[n]) ** 2 for n in moving)
-
-
-def _pairs(
-    columns: dict[str, Float], shifts: dict[str, float]
-) -> list[tuple[tuple[str, Float], float]]:
-    return [((n, c), shifts[n]) for n, c in columns.items()]
+    values = asdict(dots)
+    for name, shift in shifts.items():
+        most = 0.15 * dots.size if name == "size" else 2.0 * PRIOR_SD[name]
+        step = float(np.clip(part * shift * PRIOR_SD[name], -most, most))
+        values[name] = float(np.clip(values[name] + step, *LIMITS[name]))
+    return Dots(**values)

@@ -1,8 +1,10 @@
 """The all-convolutional network: a pattern and its coverage in, distributions out. No I/O.
 
-It bins the published grid by four, to 0.0112 1/Å: the narrowest feature, the oscillation of an
-11 nm particle, has a period of 0.057 1/Å. Everything it does to a pattern is in `forward`, so
-training and serving cannot differ.
+It looks at a pattern twice: along Q, and along distance r, where a sine and cosine transform (one
+fixed convolution over the whole pattern) turns the widths of peaks into how far pairs reach. It
+bins the published grid by four, to 0.0112 1/Å: the narrowest feature, the oscillation of an 11 nm
+particle, has a period of 0.057 1/Å. Everything it does to a pattern is in `forward`, so training
+and serving cannot differ.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from qd_agent.core.pattern import PUBLISHED_GRID
 
 BIN = 4
 POINTS = 1251
@@ -39,7 +43,7 @@ class NetworkConfig:
     """Shape of the network; it travels with the weights in the model card."""
 
     # Number average: 0.1 nm is a fifth of a published class; a mean over bins resolves finer.
-    diameter: Axis = Axis(1.0, 0.1, 106)
+    diameter: Axis = Axis(0.9, 0.1, 112)
     # The volume-weighted average reaches further, (1 + dispersion²)³ times the number average.
     volume: Axis = Axis(1.0, 0.15, 101)
     dispersion: Axis = Axis(0.02, 0.01, 31)
@@ -49,6 +53,10 @@ class NetworkConfig:
     # position by position, since a peak's meaning depends on where it is.
     channels: tuple[int, int, int] = (24, 32, 48)
     features: int = 96
+    # Distances to 144 Å, beyond the largest particle, in steps that resolve the Q range. The
+    # strides 2, 2, 4 bring 240 of them to 15.
+    distance: Axis = Axis(0.6, 0.6, 240)
+    distance_channels: int = 32
     # Box filter that is applied twice to flatten the background: 0.84 1/Å, wider than the peaks
     # of a 2 nm particle (0.3 1/Å), narrower than a liquid's halo and its surroundings.
     flatten_width: int = 75
@@ -66,13 +74,14 @@ class NetworkConfig:
         """
         axes = {
             name: Axis(**values[name])  # type: ignore[arg-type]  # checked by the call itself
-            for name in ("diameter", "volume", "dispersion", "root_share")
+            for name in ("diameter", "volume", "dispersion", "root_share", "distance")
         }
         first, second, third = (int(n) for n in values["channels"])  # type: ignore[attr-defined]
         return NetworkConfig(
             **axes,
             channels=(first, second, third),
             features=int(values["features"]),  # type: ignore[call-overload]
+            distance_channels=int(values["distance_channels"]),  # type: ignore[call-overload]
             flatten_width=int(values["flatten_width"]),  # type: ignore[call-overload]
         )
 
@@ -126,6 +135,39 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential
     )
 
 
+class _Distances(nn.Module):
+    """Two gains of the flattened pattern (batch, 2, 1251) to features (batch, features, 1).
+
+    Each gain is weighted along Q in two ways, which are learned from flat and from proportional to
+    Q (as in a pair distribution function), and transformed by sine and by cosine.
+    """
+
+    basis: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.distance_channels
+        q = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
+        phase = np.outer(q, config.distance.centres())
+        basis = np.concatenate([np.sin(phase), np.cos(phase)], axis=1) * np.sqrt(2.0 / POINTS)
+        self.count = config.distance.count
+        # Made from the configuration, so it does not travel with the weights.
+        self.register_buffer("basis", torch.from_numpy(basis).float(), persistent=False)
+        slope = torch.from_numpy(q).float() / 5.0
+        self.gain = nn.Parameter(torch.stack([torch.ones(POINTS), slope]))
+        self.norm = nn.BatchNorm1d(8)
+        self.trunk = nn.Sequential(
+            _block(8, width, 7, 2), _block(width, width, 5, 2), _Residual(width),
+            _block(width, width, 5, 4),
+        )  # fmt: skip
+        self.whole = nn.Conv1d(width, config.features, self.count // 16, bias=False)
+
+    def forward(self, flat: Tensor) -> Tensor:
+        weighted = (flat[:, :, None] * self.gain).flatten(1, 2)
+        transformed = (weighted @ self.basis).reshape(len(flat), 8, self.count)
+        return self.whole(self.trunk(self.norm(transformed)))
+
+
 class SizingNetwork(nn.Module):
     """Patterns (batch, 1251) of mean 1 and coverage (batch, 1251) to `Outputs`."""
 
@@ -142,11 +184,9 @@ class SizingNetwork(nn.Module):
             _Residual(third),
             _block(third, third, 5, 5),
         )
-        self.whole = nn.Sequential(
-            nn.Conv1d(third, self.config.features, 14, bias=False),
-            nn.BatchNorm1d(self.config.features),
-            nn.ReLU(),
-        )
+        self.whole = nn.Conv1d(third, self.config.features, 14, bias=False)
+        self.distances = _Distances(self.config)
+        self.joined = nn.Sequential(nn.BatchNorm1d(self.config.features), nn.ReLU())
         sizes = [
             axis.count
             for axis in (
@@ -192,5 +232,6 @@ class SizingNetwork(nn.Module):
 
     def forward(self, intensity: Tensor, coverage: Tensor) -> Outputs:
         """Give the logits; see the class."""
-        features = self.whole(self.trunk(self.channels(intensity, coverage)))
+        seen = self.channels(intensity, coverage)
+        features = self.joined(self.whole(self.trunk(seen)) + self.distances(seen[:, 1:3]))
         return Outputs(*(head(features)[:, :, 0] for head in self.heads))

@@ -21,9 +21,11 @@ from qd_agent.core.pattern import (
 from qd_agent.core.prediction import Estimate, Explanation, Sized, Verdict
 from qd_agent.inference import distribution
 from qd_agent.inference.artifact import Artifact, read_artifact
+from qd_agent.inference.binned_debye import BINNED_Q
+from qd_agent.inference.combination import Answer, Marginal, Reading, combine
 from qd_agent.inference.distribution import CLASSES_NM, softmax
 from qd_agent.inference.domain import Evidence, Refusal, check_data, check_window, judge
-from qd_agent.inference.explanation import BINNED_Q, Explainer, Fit
+from qd_agent.inference.explanation import Explainer, Fit
 from qd_agent.inference.network import bin_patterns
 from qd_agent.inference.settings import SizerSettings
 
@@ -34,19 +36,13 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The network's calibrated answer to one pattern; every length in nm."""
+class Examined:
+    """One pattern, read, explained and answered; the verdict comes from `evidence`."""
 
-    diameter: float
-    sd: float
-    interval: tuple[float, float]
-    volume: float
-    interval_volume: tuple[float, float]
-    dispersion: float
-    fraction: float
-    nothing: float
-    foreign: float
-    classes: tuple[float, ...]
+    reading: Reading
+    fit: Fit
+    answer: Answer
+    evidence: Evidence
 
 
 class NetworkSizer:
@@ -94,78 +90,75 @@ class NetworkSizer:
         calibration = self._artifact.card.calibration
         sizes = softmax(diameter, calibration.temperature)
         volumes = softmax(volume, calibration.volume_temperature)
-        centres, volume_centres = config.diameter.centres(), config.volume.centres()
-        mean, sd = distribution.moments(sizes, centres)
-        root = softmax(share) @ config.root_share.centres()
-        fraction = np.clip(root**2, 0.0, 1.0)
-        group = distribution.share_group(fraction)
-        low, high = distribution.interval(sizes, centres, np.array(calibration.widen)[group])
-        volume_mean, _ = distribution.moments(volumes, volume_centres)
-        volume_low, volume_high = distribution.interval(
-            volumes, volume_centres, np.array(calibration.volume_widen)[group]
-        )
+        numbers = _marginals(sizes, config.diameter.centres())
+        weighted = _marginals(volumes, config.volume.centres())
         spread = softmax(dispersion) @ config.dispersion.centres()
+        fraction = np.clip((softmax(share) @ config.root_share.centres()) ** 2, 0.0, 1.0)
         kinds = softmax(kind)
-        classes = distribution.class_probabilities(sizes, centres)
         return [
             Reading(
-                diameter=float(mean[i]),
-                sd=float(sd[i]),
-                interval=(float(low[i]), float(high[i])),
-                volume=float(volume_mean[i]),
-                interval_volume=(float(volume_low[i]), float(volume_high[i])),
+                diameter=numbers[i],
+                volume=weighted[i],
                 dispersion=float(spread[i]),
                 fraction=float(fraction[i]),
                 nothing=float(kinds[i, 1]),
                 foreign=float(kinds[i, 2]),
-                classes=tuple(float(p) for p in classes[i]),
+                sizes=sizes[i],
             )
-            for i in range(len(mean))
+            for i in range(len(sizes))
         ]
 
     def examine(
         self, intensity: npt.NDArray[np.float32], coverage: npt.NDArray[np.float32]
-    ) -> list[tuple[Reading, Fit, Evidence]]:
+    ) -> list[Examined]:
         """Read and explain binned patterns: all that the verdict is made from."""
-        examined: list[tuple[Reading, Fit, Evidence]] = []
-        for row, reading in enumerate(self.read(intensity, coverage)):
-            fit = self._explainer.fit(
-                intensity[row].astype(np.float64),
-                coverage[row].astype(np.float64),
-                reading.diameter,
-                reading.dispersion,
-            )
-            evidence = Evidence(
-                nothing=reading.nothing,
-                foreign=reading.foreign,
-                significance=fit.significance,
-                misfit=fit.misfit,
-                diameter=reading.diameter,
-                sd=reading.sd,
-                fraction=reading.fraction,
-            )
-            examined.append((reading, fit, evidence))
-        return examined
+        rows = enumerate(self.read(intensity, coverage))
+        return [
+            self.answer(reading, self._explained(reading, intensity[i], coverage[i]))
+            for i, reading in rows
+        ]
+
+    def answer(self, reading: Reading, fit: Fit) -> Examined:
+        """Combine what the network and the fit say, by this model's calibration."""
+        centres = self._artifact.network.config.diameter.centres()
+        answer = combine(reading, fit, self._artifact.card.calibration, centres)
+        evidence = Evidence(
+            nothing=reading.nothing,
+            foreign=reading.foreign,
+            significance=fit.significance,
+            misfit=fit.misfit,
+            diameter=answer.diameter,
+            sd=answer.sd,
+            fraction=reading.fraction,
+        )
+        return Examined(reading, fit, answer, evidence)
+
+    def _explained(
+        self,
+        reading: Reading,
+        intensity: npt.NDArray[np.float32],
+        coverage: npt.NDArray[np.float32],
+    ) -> Fit:
+        return self._explainer.fit(
+            intensity.astype(np.float64),
+            coverage.astype(np.float64),
+            reading.diameter.mean,
+            reading.dispersion,
+            free=True,
+        )
 
     def _answer(self, patterns: list[Pattern]) -> list[Sized]:
         intensity, coverage = bin_patterns(
             np.stack([p.intensity for p in patterns]), np.stack([p.coverage for p in patterns])
         )
         answers: list[Sized] = []
-        for pattern, (reading, fit, evidence) in zip(
-            patterns, self.examine(intensity, coverage), strict=True
-        ):
-            refusal = judge(evidence, self._artifact.card.thresholds)
+        for pattern, found in zip(patterns, self.examine(intensity, coverage), strict=True):
+            refusal = judge(found.evidence, self._artifact.card.thresholds)
             if refusal is None:
-                answers.append(
-                    Sized(
-                        _sized(reading, fit, pattern, self._artifact.card.calibration.systematic),
-                        pattern,
-                        _explanation(fit, pattern),
-                    )
-                )
+                explanation = _explanation(found.fit, pattern)
+                answers.append(Sized(_sized(found, pattern), pattern, explanation))
             else:
-                answers.append(_refused(refusal, pattern, reading, fit))
+                answers.append(_refused(refusal, pattern, found))
         return answers
 
 
@@ -206,43 +199,42 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
         return Refusal(Verdict.BAD_FRAME, str(error))
 
 
-def _sized(reading: Reading, fit: Fit, pattern: Pattern, systematic: float) -> Estimate:
-    flags = pattern.flags
-    sd, interval = distribution.with_systematic(
-        reading.diameter, reading.sd, reading.interval, systematic
-    )
-    _, interval_volume = distribution.with_systematic(
-        reading.volume, 0.0, reading.interval_volume, systematic
-    )
-    if not CLASSES_NM[0] - 0.25 <= reading.diameter <= CLASSES_NM[-1] + 0.25:
+def _marginals(probabilities: Float, centres: Float) -> list[Marginal]:
+    mean, sd = distribution.moments(probabilities, centres)
+    low, high = (distribution.quantile(probabilities, centres, level) for level in (0.05, 0.95))
+    rows = np.stack([mean, sd, low, high], axis=1)
+    return [Marginal(*(float(value) for value in row)) for row in rows]
+
+
+def _sized(found: Examined, pattern: Pattern) -> Estimate:
+    answer, flags = found.answer, pattern.flags
+    if not CLASSES_NM[0] - 0.25 <= answer.diameter <= CLASSES_NM[-1] + 0.25:
         flags = (*flags, "outside_classes")
     return Estimate(
         verdict=Verdict.SIZED,
-        diameter_nm=reading.diameter,
-        diameter_sd_nm=sd,
-        interval_nm=interval,
-        diameter_volume_nm=reading.volume,
-        interval_volume_nm=interval_volume,
-        dispersion=reading.dispersion,
-        nanocrystal_fraction=reading.fraction,
-        class_nm=float(CLASSES_NM[int(np.argmax(reading.classes))]),
-        class_probabilities=reading.classes,
-        misfit=fit.misfit,
+        diameter_nm=answer.diameter,
+        diameter_sd_nm=answer.sd,
+        interval_nm=answer.interval,
+        diameter_volume_nm=answer.volume,
+        interval_volume_nm=answer.interval_volume,
+        dispersion=answer.dispersion,
+        nanocrystal_fraction=found.reading.fraction,
+        class_nm=float(CLASSES_NM[int(np.argmax(answer.classes))]),
+        class_probabilities=answer.classes,
+        misfit=found.fit.misfit,
         flags=flags,
     )
 
 
-def _refused(
-    refusal: Refusal, pattern: Pattern, reading: Reading | None = None, fit: Fit | None = None
-) -> Sized:
+def _refused(refusal: Refusal, pattern: Pattern, found: Examined | None = None) -> Sized:
     share = None
-    if refusal.verdict is Verdict.NO_NANOCRYSTALS and reading is not None:
-        share = reading.fraction
+    if refusal.verdict is Verdict.NO_NANOCRYSTALS and found is not None:
+        share = found.reading.fraction
     estimate = Estimate(
         verdict=refusal.verdict,
         reason=refusal.reason,
         nanocrystal_fraction=share,
-        misfit=None if fit is None else min(fit.misfit, 1e6),
+        misfit=None if found is None else min(found.fit.misfit, 1e6),
         flags=pattern.flags,
     )
     return Sized(estimate, pattern)

@@ -8,6 +8,7 @@ import pytest
 
 from qd_agent.core.errors import Fatal
 from qd_agent.inference.artifact import CARD, LIBRARY, SHIPPED, WEIGHTS, read_artifact
+from training.train import LOG
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def test_the_shipped_model_is_whole_and_small():
     assert artifact.card.name == "pbs"
     assert len(artifact.sha256) == 64
     assert sum(f.stat().st_size for f in SHIPPED.iterdir()) < 4_000_000
-    assert {f.name for f in SHIPPED.iterdir()} == {CARD, LIBRARY, WEIGHTS}
+    assert {f.name for f in SHIPPED.iterdir()} == {CARD, LIBRARY, WEIGHTS, LOG}
     assert artifact.card.evaluation["simulated"]
 
 

@@ -8,7 +8,14 @@ import pytest
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.prediction import Verdict
 from qd_agent.inference.artifact import Thresholds
-from qd_agent.inference.domain import Evidence, check_data, check_window, judge
+from qd_agent.inference.domain import (
+    FLAT_TOP,
+    Evidence,
+    check_data,
+    check_window,
+    flat_top,
+    judge,
+)
 
 Q = PUBLISHED_GRID.values()
 GOOD = Evidence(
@@ -46,7 +53,7 @@ def test_a_window_with_its_middle_missing_is_refused():
         ({"foreign": 0.95}, Verdict.OUT_OF_DOMAIN),
         ({"misfit": 2.0}, Verdict.OUT_OF_DOMAIN),
         ({"sd": 2.0}, Verdict.OUT_OF_DOMAIN),
-        ({"diameter": 10.9, "sd": 0.05}, Verdict.OUT_OF_DOMAIN),
+        ({"diameter": 11.2, "sd": 0.05}, Verdict.OUT_OF_DOMAIN),
         ({"diameter": 1.1, "sd": 0.05}, Verdict.OUT_OF_DOMAIN),
         ({"sd": 2.0, "fraction": 0.005}, Verdict.NO_NANOCRYSTALS),
     ],
@@ -78,3 +85,31 @@ def test_dark_and_negative_patterns_are_refused():
     refusal = check_data(mostly_negative, one)
     assert refusal is not None
     assert "negative" in refusal.reason
+
+
+def peaks(height: float = 1.0) -> np.ndarray:
+    return 0.2 + height * np.exp(-0.5 * ((Q - 2.1) / 0.05) ** 2) + 0.3 * np.exp(-Q)
+
+
+@pytest.mark.parametrize("counts", [100.0, 1e4, 1e6])
+def test_noise_on_a_peak_is_no_flat_top(counts: float):
+    counted = np.random.default_rng(0).poisson(peaks() * counts)
+    assert flat_top(counted.astype(float)) < FLAT_TOP
+    assert check_data(counted.astype(float), np.ones_like(Q)) is None
+
+
+@pytest.mark.parametrize("level", [0.9, 0.5])
+def test_a_peak_that_was_cut_off_is_saturated_also_after_a_correction(level: float):
+    counted = np.random.default_rng(0).poisson(peaks() * 1e4).astype(float)
+    cut = np.minimum(counted, level * counted.max())
+    for values in (cut, cut * (1.0 + 0.1 * np.cos(Q / 3.0))):
+        refusal = check_data(values, np.ones_like(Q))
+        assert refusal is not None
+        assert refusal.verdict is Verdict.BAD_FRAME
+        assert "saturated" in refusal.reason
+
+
+def test_clean_and_interpolated_patterns_are_not_taken_for_saturated():
+    assert flat_top(peaks()) < FLAT_TOP
+    coarse = np.arange(0.99, 15.1, 0.03)
+    assert flat_top(np.interp(Q, coarse, np.interp(coarse, Q, peaks()))) < FLAT_TOP

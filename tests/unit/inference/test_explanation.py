@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from qd_agent.inference.artifact import read_artifact
-from qd_agent.inference.explanation import BINNED_Q, Explainer
+from qd_agent.inference.binned_debye import BINNED_Q
+from qd_agent.inference.explanation import Explainer
 from training.background import liquid_background
 from training.materials import named
 
@@ -51,6 +52,36 @@ def test_a_wrong_size_explains_worse(explainer: Explainer):
     wrong = explainer.fit(pattern, ONE, 7.0, 0.12)
     assert wrong.rwp > 2 * right.rwp
     assert wrong.misfit > 3 * right.misfit
+
+
+@pytest.mark.parametrize("truth", [2.5, 4.0, 7.0])
+def test_the_size_is_found_from_a_start_ten_percent_off(explainer: Explainer, truth: float):
+    clean = explainer.nanocrystals(truth, 0.12, scale=1.002)
+    liquid = liquid_background(BINNED_Q, np.random.default_rng(3))
+    pattern = counted(0.8 * clean + 0.2 * liquid, 8000.0)
+    found = explainer.fit(pattern, ONE, 1.1 * truth, 0.18, free=True).size
+    assert found is not None
+    assert found.diameter == pytest.approx(truth, abs=3.5 * found.sd)
+    assert found.sd < 0.05 * truth
+    assert found.volume > found.diameter
+    assert found.volume_sd > 0
+
+
+def test_fewer_counts_and_other_structures_make_the_fit_less_sure(explainer: Explainer):
+    clean = mixture(explainer, 0.6)
+    sure = explainer.fit(counted(clean, 20000.0), ONE, 4.0, 0.12, free=True).size
+    noisy = explainer.fit(counted(clean, 200.0), ONE, 4.0, 0.12, free=True).size
+    wavy = clean * (1.0 + 0.03 * np.sin(9.0 * BINNED_Q))
+    unexplained = explainer.fit(counted(wavy, 20000.0), ONE, 4.0, 0.12, free=True).size
+    assert sure is not None and noisy is not None and unexplained is not None  # noqa: PT018
+    assert noisy.sd > 2.0 * sure.sd
+    assert unexplained.sd > 2.0 * sure.sd
+
+
+def test_a_size_that_stays_is_not_reported_as_found(explainer: Explainer):
+    fit = explainer.fit(counted(mixture(explainer, 0.6), 5000.0), ONE, 4.0, 0.12)
+    assert fit.size is None
+    assert fit.noise == pytest.approx(5000.0**-0.5, rel=0.2)
 
 
 def test_a_liquid_alone_needs_no_nanocrystals(explainer: Explainer):

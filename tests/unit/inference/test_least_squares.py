@@ -3,14 +3,23 @@
 import numpy as np
 import pytest
 
-from qd_agent.inference.explanation import BINNED_Q
-from qd_agent.inference.least_squares import Data, noise, solve, spline_basis
+from qd_agent.inference.binned_debye import BINNED_Q
+from qd_agent.inference.least_squares import (
+    Data,
+    covariance,
+    inflation,
+    noise,
+    noise_unit,
+    solve,
+    spline_basis,
+)
 
 
 def data_for(pattern: np.ndarray) -> Data:
     error = np.full_like(pattern, 0.01)
     use = np.ones(pattern.size, dtype=bool)
-    return Data(use, error, pattern / error, spline_basis(BINNED_Q) / error[:, None])
+    tolerance = np.ones_like(pattern)
+    return Data(use, error, tolerance, pattern / error, spline_basis(BINNED_Q) / error[:, None])
 
 
 def test_amplitude_shift_and_background_are_recovered():
@@ -38,7 +47,34 @@ def test_noise_is_read_off_the_pattern():
     counts = 400.0
     pattern = rng.poisson(np.full(1251, counts)) / counts
     expected = np.hypot(1 / np.sqrt(counts), 0.01)
-    assert np.median(noise(pattern)) == pytest.approx(expected, rel=0.1)
+    assert np.median(noise(pattern, 0.01)) == pytest.approx(expected, rel=0.1)
+    assert noise_unit(pattern) == pytest.approx(0.05, rel=0.1)
+    assert Data.of(7.0 * pattern, np.ones(1251), spline_basis(BINNED_Q)).noise == pytest.approx(
+        0.05, rel=0.1
+    )
+
+
+def test_an_instrument_broadens_and_never_sharpens():
+    debye, shape = 1.0 + np.sin(20.0 * BINNED_Q), np.cos(20.0 * BINNED_Q)
+    sharp = data_for(debye - 1e-5 * shape)
+    assert solve(sharp, debye, {"broadening": shape}, {}, usual=1.0).shifts["broadening"] == 0.0
+    broad = data_for(debye + 1e-4 * shape)
+    assert solve(broad, debye, {"broadening": shape}, {}, usual=1.0).shifts["broadening"] > 0.0
+
+
+def test_white_residuals_leave_a_variance_and_structured_ones_raise_it():
+    rng = np.random.default_rng(1)
+    white = rng.standard_normal(1251)
+    assert inflation(white) == pytest.approx(1.0, abs=0.2)
+    assert inflation(white + 2.0 * np.sin(np.arange(1251) / 20.0)) > 10.0
+
+
+def test_a_prior_holds_what_the_data_do_not_say():
+    column = np.linspace(0.0, 1.0, 50)
+    design = np.column_stack([column, np.zeros(50)])
+    spread = covariance(design, np.eye(2))
+    assert spread[1, 1] == pytest.approx(1.0)
+    assert spread[0, 0] == pytest.approx(1.0 / (1.0 + (column**2).sum()))
 
 
 def test_splines_cover_the_grid_evenly():

@@ -7,9 +7,9 @@ import torch
 
 from qd_agent.inference.network import Axis
 from training.dataset import PatternSource
-from training.train import Schedule, Training, soft_labels
+from training.train import LOG, Schedule, Training, soft_labels
 
-TINY = Schedule(steps=4, batch=8, checkpoint_every=2)
+TINY = Schedule(steps=4, batch=8, checkpoint_every=2, validate_every=2, validation=8)
 
 
 def quiet(step: int, loss: float) -> None:
@@ -53,6 +53,14 @@ def test_a_stopped_training_goes_on_to_the_same_end(tmp_path: Path):
     network = resumed.run(tmp_path / "b.safetensors", quiet)
     for one, other in zip(through.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_learning_curve_stands_beside_the_checkpoint(tmp_path: Path):
+    start().run(tmp_path / "a.safetensors", quiet)
+    header, *rows = (tmp_path / LOG).read_text(encoding="utf-8").splitlines()
+    assert header == "step,loss,validation_mean_error_nm,rate"
+    assert [row.split(",")[0] for row in rows] == ["2", "4"]
+    assert all(float(value) > 0 for row in rows for value in row.split(","))
 
 
 def test_a_checkpoint_of_another_seed_is_refused(tmp_path: Path):

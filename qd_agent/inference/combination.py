@@ -1,0 +1,146 @@
+"""The network's answer and the fit's made into one, with its calibrated uncertainty.
+
+The network has learned what instruments and backgrounds do and is hard to mislead; the fit is
+precise where a pattern is clean. They are weighed by their variances; where they disagree, the
+uncertainty grows by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.inference.calibration import SHARE_EDGES, Calibration, Conditions
+from qd_agent.inference.distribution import class_probabilities
+from qd_agent.inference.explanation import Fit
+
+Float = npt.NDArray[np.float64]
+
+TWO_SIDED_90 = 1.6449
+"""Half-width of the central 90 % of a normal distribution, in its standard deviations."""
+
+SKEW = (1.0, 2.6)
+"""The ends of the network's interval may lie so many standard deviations from its mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marginal:
+    """Mean, standard deviation and central 90 % of one average of the diameter, nm."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    def reaches(self) -> tuple[float, float]:
+        """How far the interval reaches down and up, in standard deviations."""
+        sd = max(self.sd, 1e-6)
+        down, up = (self.mean - self.low) / sd, (self.high - self.mean) / sd
+        return float(np.clip(down, *SKEW)), float(np.clip(up, *SKEW))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The network's answer to one pattern.
+
+    Attributes:
+        diameter, volume: number average and volume-weighted average.
+        sizes: probabilities of the bins of the number average, shape (bins,).
+        nothing, foreign: probabilities of these kinds.
+    """
+
+    diameter: Marginal
+    volume: Marginal
+    dispersion: float
+    fraction: float
+    nothing: float
+    foreign: float
+    sizes: Float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of one pattern; lengths in nm. Intervals are calibrated, 90 %."""
+
+    diameter: float
+    sd: float
+    interval: tuple[float, float]
+    volume: float
+    interval_volume: tuple[float, float]
+    dispersion: float
+    classes: tuple[float, ...]
+
+
+def conditions(reading: Reading, fit: Fit) -> Conditions:
+    """What the pattern is like, as one row."""
+    values = (reading.diameter.mean, reading.fraction, fit.noise, fit.misfit)
+    return Conditions(*(np.array([value]) for value in values))
+
+
+def weigh(network: Marginal, size: float, sd: float) -> tuple[Marginal, float]:
+    """Network and fit by their variances: (mean and sd with the network's skew, fit's weight).
+
+    Both saw the same data, so their errors are taken as fully correlated: to agree does not make
+    them surer.
+    """
+    weight = network.sd**2 / max(network.sd**2 + sd**2, 1e-12)
+    mean = (1 - weight) * network.mean + weight * size
+    apart = weight * (1 - weight) * (network.mean - size) ** 2
+    together = float(np.hypot((1 - weight) * network.sd + weight * sd, np.sqrt(apart)))
+    down, up = network.reaches()
+    return Marginal(mean, together, mean - down * together, mean + up * together), weight
+
+
+def share_band(fraction: float) -> int:
+    """Index of the calibration band of a share."""
+    return int(np.searchsorted(SHARE_EDGES, fraction))
+
+
+def weighed(reading: Reading, fit: Fit, calibration: Calibration) -> tuple[Marginal, Marginal]:
+    """Number and volume-weighted average before their uncertainties are scaled."""
+    if fit.size is None:
+        return reading.diameter, reading.volume
+    band = share_band(reading.fraction)
+    found = fit.size
+    number, _ = weigh(reading.diameter, found.diameter, calibration.fit[band] * found.sd)
+    volume, _ = weigh(reading.volume, found.volume, calibration.volume_fit[band] * found.volume_sd)
+    return number, volume
+
+
+def combine(reading: Reading, fit: Fit, calibration: Calibration, centres: Float) -> Answer:
+    """One calibrated answer; `centres` (bins,) are those of `reading.sizes`, nm."""
+    number, volume = weighed(reading, fit, calibration)
+    like = conditions(reading, fit)
+    factor = float(calibration.diameter.factors(like)[0])
+    volume_factor = float(calibration.volume.factors(like)[0])
+    extra = calibration.missing(number.mean, fit.misfit)
+    sd, interval = _stated(number, factor, extra)
+    _, interval_volume = _stated(volume, volume_factor, extra)
+    stretch = sd / max(reading.diameter.sd, 1e-6)
+    moved = number.mean + stretch * (centres - reading.diameter.mean)
+    share = 0.0
+    if fit.size is not None:
+        apart = calibration.fit[share_band(reading.fraction)] * fit.size.sd
+        share = weigh(reading.diameter, fit.size.diameter, apart)[1]
+    spread = reading.dispersion if fit.size is None else fit.size.dispersion
+    return Answer(
+        diameter=number.mean,
+        sd=sd,
+        interval=interval,
+        # What weighs large particles more is never the smaller average.
+        volume=max(volume.mean, number.mean),
+        interval_volume=interval_volume,
+        dispersion=(1 - share) * reading.dispersion + share * spread,
+        classes=class_probabilities(reading.sizes, moved),
+    )
+
+
+def _stated(marginal: Marginal, factor: float, extra: float) -> tuple[float, tuple[float, float]]:
+    """Calibrated sd and 90 % interval, with an `extra` sd in quadrature."""
+    down, up = marginal.reaches()
+    reach, further = factor * marginal.sd, TWO_SIDED_90 * extra
+    low, high = float(np.hypot(down * reach, further)), float(np.hypot(up * reach, further))
+    sd = 0.5 * (low + high) / TWO_SIDED_90
+    return sd, (max(0.0, marginal.mean - low), marginal.mean + high)

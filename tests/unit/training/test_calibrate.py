@@ -1,0 +1,113 @@
+"""Calibration makes 90 % mean 90 %, in every band; figures say what was found."""
+
+import numpy as np
+import pytest
+
+from qd_agent.inference.artifact import Thresholds
+from qd_agent.inference.calibration import Calibration
+from qd_agent.inference.combination import Marginal, Reading, combine
+from qd_agent.inference.domain import Evidence
+from qd_agent.inference.explanation import Fit, FittedSize
+from qd_agent.inference.sizer import Examined
+from training.calibrate import (
+    Sample,
+    choose_limits,
+    is_sized,
+    scale_uncertainties,
+    weigh_fits,
+)
+from training.validate import figures
+
+COUNT = 3000
+CENTRES = 0.9 + 0.1 * np.arange(112)
+ZERO = np.zeros(4)
+
+
+def sample(rng: np.random.Generator) -> Sample:
+    diameter = rng.uniform(1.5, 10.5, COUNT)
+    return Sample(
+        intensity=np.ones((COUNT, 600), dtype=np.float32),
+        coverage=np.ones((COUNT, 600), dtype=np.float32),
+        diameter=diameter,
+        volume=1.1 * diameter,
+        dispersion=np.full(COUNT, 0.1),
+        fraction=rng.uniform(0.02, 1.0, COUNT),
+        kind=np.zeros(COUNT, dtype=np.int64),
+        counts=np.full(COUNT, 5000.0),
+    )
+
+
+def examined(truth: Sample, rng: np.random.Generator, fit_error: float) -> list[Examined]:
+    """A network off by 0.3 nm that says 0.1 nm, twice as bad when faint; a fit off by as told."""
+    found: list[Examined] = []
+    for size, share in zip(truth.diameter, truth.fraction, strict=True):
+        error = 0.3 * (2.0 if share < 0.15 else 1.0)
+        mean = size + error * rng.standard_normal()
+        near = size + fit_error * rng.standard_normal()
+        weights = np.exp(-0.5 * ((CENTRES - mean) / 0.1) ** 2)
+        reading = Reading(
+            Marginal(mean, 0.1, mean - 0.1645, mean + 0.1645),
+            Marginal(1.1 * mean, 0.1, 1.1 * mean - 0.1645, 1.1 * mean + 0.1645),
+            dispersion=0.1, fraction=float(share), nothing=0.0, foreign=0.0,
+            sizes=weights / weights.sum(),
+        )  # fmt: skip
+        fit = Fit(
+            ZERO, ZERO, significance=50.0, misfit=0.02, rwp=0.0, noise=0.01,
+            size=FittedSize(near, 0.1, 1.1 * near, 0.1, 0.1),
+        )  # fmt: skip
+        answer = combine(reading, fit, Calibration(), CENTRES)
+        evidence = Evidence(0.0, 0.0, 50.0, 0.02, mean, answer.sd, float(share))
+        found.append(Examined(reading, fit, answer, evidence))
+    return found
+
+
+def test_intervals_cover_ninety_percent_in_every_band_of_patterns_never_seen():
+    rng = np.random.default_rng(0)
+    truth = sample(rng)
+    found = examined(truth, rng, fit_error=9.0)
+    everything = np.ones(COUNT, dtype=bool)
+    calibration = scale_uncertainties(Calibration(systematic=0.0), found, truth, everything)
+    other = sample(rng)
+    again = examined(other, rng, fit_error=9.0)
+    answers = [combine(o.reading, o.fit, calibration, CENTRES) for o in again]
+    low, high = np.array([a.interval for a in answers]).T
+    inside = (low <= other.diameter) & (other.diameter <= high)
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+    for faint in (other.fraction < 0.15, other.fraction > 0.4):
+        assert inside[faint].mean() == pytest.approx(0.9, abs=0.04)
+
+
+def test_what_simulations_lack_is_part_of_the_ninety_percent():
+    rng = np.random.default_rng(3)
+    truth = sample(rng)
+    found = examined(truth, rng, fit_error=9.0)
+    calibration = scale_uncertainties(Calibration(), found, truth, np.ones(COUNT, dtype=bool))
+    answers = [combine(o.reading, o.fit, calibration, CENTRES) for o in found]
+    low, high = np.array([a.interval for a in answers]).T
+    assert calibration.structured == pytest.approx(0.02)
+    assert ((low <= truth.diameter) & (truth.diameter <= high)).mean() == pytest.approx(
+        0.9, abs=0.01
+    )
+
+
+def test_the_better_of_network_and_fit_gets_the_say():
+    rng = np.random.default_rng(1)
+    truth = sample(rng)
+    good = weigh_fits(Calibration(), examined(truth, rng, fit_error=0.02), truth)
+    poor = weigh_fits(Calibration(), examined(truth, rng, fit_error=5.0), truth)
+    assert max(good.fit) < 1.0
+    assert min(poor.fit) >= 5.0
+
+
+def test_limits_refuse_few_good_patterns_and_figures_count_them():
+    rng = np.random.default_rng(2)
+    truth = sample(rng)
+    found = examined(truth, rng, fit_error=1.0)
+    limits = choose_limits([one.evidence for one in found], truth.good)
+    sized = is_sized(found, limits)
+    measured = figures(found, truth, sized)
+    assert measured["refused_of_good"] == pytest.approx((~sized[truth.good]).mean(), abs=1e-4)
+    strata = measured["strata"]
+    assert isinstance(strata, dict)
+    assert strata["sized"]["patterns"] == sized.sum()
+    assert choose_limits([], np.zeros(0, dtype=bool)) == Thresholds()
