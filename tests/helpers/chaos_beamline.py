@@ -33,8 +33,8 @@ from simulated_beamline.scenes import Exposure, GrowthScene
 from simulated_beamline.synthesis import Kinetics
 from simulated_beamline.wire import message
 
-BINNING = 16
-"""The simulated detector's rows and columns shrink by this: 65 × 61 pixels."""
+BINNING = 8
+"""The simulated detector's rows and columns shrink by this: 130 × 122 pixels."""
 KINDS = ("step", "darks", "fly", "cut", "paused", "aborted")
 READING = {"source": "sim", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
 
@@ -86,7 +86,7 @@ class Reactor:
         self._projector, self._pixels = Projector(geometry, axis), pixels_of(geometry, 1)
 
     def scene(self, seed: int, frames: int) -> GrowthScene:
-        exposure = Exposure(counts=25_600.0, frames=frames, seed=seed)
+        exposure = Exposure(counts=6_400.0, frames=frames, seed=seed)
         return GrowthScene(self._projector, self._pixels, self._sample, Kinetics(), exposure)
 
 
@@ -321,7 +321,7 @@ class Beamline:
                     runs.remove(run)
                     if self.archive is not None:
                         self.archive.queue.put(run)
-            if not runs:
+            if stopping and not runs:
                 break
             now = time.monotonic()
             due = max(due, now - 0.5)

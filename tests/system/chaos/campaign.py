@@ -177,6 +177,7 @@ class Campaign:
     def live(self, life: Life) -> None:
         """Start an agent and let it end as `life` says; complain when it does not as promised."""
         agent, log = self.start_agent(life.chaos)
+        wait(lambda: "event=ready" in log.read_text() or agent.poll() is not None, 180.0)
         if life.chaos:
             ended = wait(lambda: agent.poll() is not None, 45.0)
             if not ended:
@@ -184,7 +185,6 @@ class Campaign:
             agent.wait()
             self._judge_ordered(life, log, agent.returncode, ended=ended)
             return
-        wait(lambda: "event=ready" in log.read_text() or agent.poll() is not None, 60.0)
         time.sleep(life.delay_s)
         began = time.monotonic()
         for number in life.signals:
