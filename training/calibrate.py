@@ -10,8 +10,14 @@ import numpy.typing as npt
 import torch
 
 from qd_agent.inference.artifact import Artifact, Thresholds
-from qd_agent.inference.calibration import Calibration, Conditions, Four, Scaling
-from qd_agent.inference.combination import TWO_SIDED_90, Marginal, share_band, weigh, weighed
+from qd_agent.inference.calibration import (
+    Calibration,
+    Conditions,
+    Four,
+    Scaling,
+    share_band,
+)
+from qd_agent.inference.combination import TWO_SIDED_90, Marginal, weigh, weighed
 from qd_agent.inference.distribution import softmax
 from qd_agent.inference.domain import Evidence, judge
 from qd_agent.inference.network import Axis, SizingNetwork
@@ -34,11 +40,15 @@ and 2500 counts, or 10 % and 100, the strongest peaks stand a few sigma above th
 GOOD_SIZES_NM = (1.5, 10.5)
 """And a size a little inside the range that may be given."""
 
-USUAL_MISFIT = 0.75
-"""Share of the good patterns whose misfit is nothing unusual."""
-
 NO_SAY = 1e3
 """Factor on the fit's standard deviation that leaves the answer to the network."""
+
+BELIEFS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
+"""Factors that are tried."""
+FEW_FITS = 30
+
+USUAL_MISFIT = 0.75
+"""Share of the good patterns whose misfit is nothing unusual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +129,36 @@ def examine(sizer: NetworkSizer, sample: Sample, report: Callable[[int], None]) 
 
 
 def weigh_fits(bare: Calibration, found: Sequence[Examined], sample: Sample) -> Calibration:
-    """Choose how much the fit says beside the network, per band of share: least mean error."""
-    band = np.array([share_band(one.reading.fraction) for one in found])
+    """Choose how much the fit says beside the network: least mean error, per band of share."""
+    return bare.model_copy(
+        update={
+            "fit": _believed(found, sample, ideal=False, volume=False),
+            "volume_fit": _believed(found, sample, ideal=False, volume=True),
+            "ideal_fit": _believed(found, sample, ideal=True, volume=False),
+            "ideal_volume_fit": _believed(found, sample, ideal=True, volume=True),
+        }
+    )
 
-    def best(group: int, volume: bool) -> float:
-        members = (int(i) for i in np.flatnonzero((band == group) & sample.good))
-        chosen = [i for i in members if found[i].fit.size]
-        truth = (sample.volume if volume else sample.diameter)[chosen]
-        options = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
+
+def _believed(found: Sequence[Examined], sample: Sample, *, ideal: bool, volume: bool) -> Four:
+    bands: dict[int, list[int]] = {0: [], 1: [], 2: [], 3: []}
+    good = sample.good
+    for i, one in enumerate(found):
+        if good[i] and one.fit.size is not None and one.fit.size.ideal == ideal:
+            bands[share_band(one.reading.fraction)].append(i)
+
+    def best(band: int) -> float:
+        members = bands[band]
+        if len(members) < FEW_FITS:
+            return NO_SAY
+        truth = (sample.volume if volume else sample.diameter)[members]
         errors = [
-            np.mean(np.abs(_means([found[i] for i in chosen], factor, volume) - truth) / truth)
-            for factor in options
+            np.mean(np.abs(_means([found[i] for i in members], option, volume) - truth) / truth)
+            for option in BELIEFS
         ]
-        return options[int(np.argmin(errors))] if chosen else NO_SAY
+        return BELIEFS[int(np.argmin(errors))]
 
-    fit: Four = (best(0, False), best(1, False), best(2, False), best(3, False))
-    volume_fit: Four = (best(0, True), best(1, True), best(2, True), best(3, True))
-    return bare.model_copy(update={"fit": fit, "volume_fit": volume_fit})
+    return best(0), best(1), best(2), best(3)
 
 
 def _means(found: list[Examined], factor: float, volume: bool) -> Float:

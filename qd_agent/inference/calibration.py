@@ -44,6 +44,11 @@ class Conditions:
         return np.stack([np.searchsorted(edges, values) for edges, values in pairs], axis=1)
 
 
+def share_band(fraction: float) -> int:
+    """Index of the band of a share."""
+    return int(np.searchsorted(SHARE_EDGES, fraction))
+
+
 class Scaling(BaseModel):
     """Factors on an uncertainty; those of the four conditions multiply."""
 
@@ -73,6 +78,11 @@ class Calibration(BaseModel):
         "below 5, 15, 40 %, and above; it sets how much the fit's size counts beside the network's",
     )
     volume_fit: Four = (1e3, 1e3, 1e3, 1e3)
+    ideal_fit: Four = Field(
+        default=(1e3, 1e3, 1e3, 1e3),
+        description="the same for fits that needed no imperfect instrument",
+    )
+    ideal_volume_fit: Four = (1e3, 1e3, 1e3, 1e3)
     diameter: Scaling = Scaling()
     volume: Scaling = Scaling()
     systematic: float = Field(
@@ -88,6 +98,13 @@ class Calibration(BaseModel):
         description="misfit from which on it counts in full, below in proportion: what three "
         "quarters of the simulated good patterns stay below",
     )
+
+    def fits(self, fraction: float, *, ideal: bool) -> tuple[float, float]:
+        """Factors on what the fit states for the number and the volume-weighted average."""
+        band = share_band(fraction)
+        if ideal:
+            return self.ideal_fit[band], self.ideal_volume_fit[band]
+        return self.fit[band], self.volume_fit[band]
 
     def missing(self, size: float, misfit: float) -> float:
         """Standard deviation, nm, for physics that the simulations lack."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.inference.calibration import SHARE_EDGES, Calibration, Conditions
+from qd_agent.inference.calibration import Calibration, Conditions
 from qd_agent.inference.distribution import class_probabilities
 from qd_agent.inference.explanation import Fit
 
@@ -93,19 +93,14 @@ def weigh(network: Marginal, size: float, sd: float) -> tuple[Marginal, float]:
     return Marginal(mean, together, mean - down * together, mean + up * together), weight
 
 
-def share_band(fraction: float) -> int:
-    """Index of the calibration band of a share."""
-    return int(np.searchsorted(SHARE_EDGES, fraction))
-
-
 def weighed(reading: Reading, fit: Fit, calibration: Calibration) -> tuple[Marginal, Marginal]:
     """Number and volume-weighted average before their uncertainties are scaled."""
     if fit.size is None:
         return reading.diameter, reading.volume
-    band = share_band(reading.fraction)
     found = fit.size
-    number, _ = weigh(reading.diameter, found.diameter, calibration.fit[band] * found.sd)
-    volume, _ = weigh(reading.volume, found.volume, calibration.volume_fit[band] * found.volume_sd)
+    believed, volume_believed = calibration.fits(reading.fraction, ideal=found.ideal)
+    number, _ = weigh(reading.diameter, found.diameter, believed * found.sd)
+    volume, _ = weigh(reading.volume, found.volume, volume_believed * found.volume_sd)
     return number, volume
 
 
@@ -122,8 +117,8 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, centres: Float
     moved = number.mean + stretch * (centres - reading.diameter.mean)
     share = 0.0
     if fit.size is not None:
-        apart = calibration.fit[share_band(reading.fraction)] * fit.size.sd
-        share = weigh(reading.diameter, fit.size.diameter, apart)[1]
+        believed, _ = calibration.fits(reading.fraction, ideal=fit.size.ideal)
+        share = weigh(reading.diameter, fit.size.diameter, believed * fit.size.sd)[1]
     spread = reading.dispersion if fit.size is None else fit.size.dispersion
     return Answer(
         diameter=number.mean,

@@ -32,6 +32,9 @@ against these ends with a narrow interval, so nothing near them is believed."""
 EXPLAINED = 0.1
 """A misfit below this is that of PbS, whatever the network takes it for."""
 
+UNLIKE = 0.3
+"""A misfit above this is structure, not noise: a third of the nanocrystals' own ripple."""
+
 BROKEN_SHARE = 0.2
 """More than this share of not finite or clearly negative points is no pattern any more."""
 
@@ -175,6 +178,12 @@ def _not_nanocrystals(e: Evidence, limits: Thresholds) -> Refusal | None:
             Verdict.OUT_OF_DOMAIN,
             f"the pattern is not that of PbS nanocrystals of 1 to 11 nm (probability of "
             f"something else {e.foreign:.2f}, misfit {e.misfit:.2f})",
+        )
+    if e.nothing <= limits.nothing and e.significance < limits.significance and e.misfit > UNLIKE:
+        return Refusal(
+            Verdict.OUT_OF_DOMAIN,
+            "there are reflections, but no PbS Debye pattern explains them (misfit "
+            f"{e.misfit:.2f}): another phase beside it, or strong preferred orientation",
         )
     if e.nothing > limits.nothing or e.significance < limits.significance:
         return Refusal(

@@ -61,13 +61,17 @@ LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class FittedSize:
-    """Averages that the fit found, nm, with standard deviations that priors and misfit entered."""
+    """Averages that the fit found, nm, with standard deviations that priors and misfit entered.
+
+    `ideal` where no imperfect instrument was needed.
+    """
 
     diameter: float
     sd: float
     volume: float
     volume_sd: float
     dispersion: float
+    ideal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +278,8 @@ class Explainer:
         )
         slopes = (there - here) / step[:, None]
         number, volume = (float(np.sqrt(max(s @ spread @ s, 0.0))) for s in slopes.T)
-        return FittedSize(float(here[0]), number, float(here[1]), volume, dots.dispersion)
+        ideal = not state.bends
+        return FittedSize(float(here[0]), number, float(here[1]), volume, dots.dispersion, ideal)
 
 
 def _moved(dots: Dots, shifts: dict[str, float], part: float) -> Dots:

@@ -12,6 +12,7 @@ from qd_agent.inference.explanation import Fit, FittedSize
 CENTRES = 0.9 + 0.1 * np.arange(112)
 ZERO = np.zeros(1251)
 TRUSTED = Calibration(fit=(1, 1, 1, 1), volume_fit=(1, 1, 1, 1))
+IDEALS = Calibration(ideal_fit=(1, 1, 1, 1), ideal_volume_fit=(1, 1, 1, 1))
 EXPLAINED = 0.0
 
 
@@ -53,6 +54,15 @@ def test_disagreement_widens_and_agreement_does_not_narrow_below_the_two():
     assert apart.sd > 0.5
     assert apart.low < 4.0
     assert apart.high > 5.0
+
+
+def test_a_fit_that_needs_no_imperfect_instrument_is_believed_by_its_own_measure():
+    bent = fit(4.4, 0.02)
+    assert bent.size is not None
+    ideal = replace(bent, size=replace(bent.size, ideal=True))
+    assert combine(reading(), ideal, IDEALS, CENTRES).diameter == pytest.approx(4.4, abs=0.01)
+    assert combine(reading(), bent, IDEALS, CENTRES).diameter == pytest.approx(4.0, abs=0.01)
+    assert combine(reading(), ideal, TRUSTED, CENTRES).diameter == pytest.approx(4.0, abs=0.01)
 
 
 def test_a_fit_without_a_say_leaves_the_networks_answer():

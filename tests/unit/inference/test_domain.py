@@ -51,6 +51,7 @@ def test_a_window_with_its_middle_missing_is_refused():
         ({"nothing": 0.95}, Verdict.NO_NANOCRYSTALS),
         ({"significance": 0.5}, Verdict.NO_NANOCRYSTALS),
         ({"foreign": 0.95}, Verdict.OUT_OF_DOMAIN),
+        ({"significance": 0.5, "misfit": 0.6}, Verdict.OUT_OF_DOMAIN),
         ({"misfit": 2.0}, Verdict.OUT_OF_DOMAIN),
         ({"sd": 2.0}, Verdict.OUT_OF_DOMAIN),
         ({"diameter": 11.2, "sd": 0.05}, Verdict.OUT_OF_DOMAIN),
