@@ -327,11 +327,15 @@ class Campaign:
         folder = self.folder / "beamline"
         return check(truth, stores, folder / "detector.poni", folder / "mask.npy")
 
-    def settle(self, patience: float = 120.0) -> None:
-        """Wait until the agent has answered and delivered all that it knows of."""
+    def settle(self, patience: float = 60.0) -> None:
+        """Wait until the agent has answered and delivered all that it knows of.
+
+        Args:
+            patience: seconds without any progress after which it is left as it is.
+        """
         before: object = None
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+        changed = time.monotonic()
+        while time.monotonic() - changed < patience:
             runs = self._runs()
             state = [
                 (r["uid"], r["seen"], r["open"], *r["delivered"].values(), r["state"]) for r in runs
@@ -339,7 +343,8 @@ class Campaign:
             idle = all(not r["open"] and {*r["delivered"].values()} == {r["seen"]} for r in runs)
             if idle and state == before:
                 return
-            before = state
+            if state != before:
+                before, changed = state, time.monotonic()
             time.sleep(2.0)
 
     def _runs(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A bounded campaign: one round of every fault, by a fixed seed. `make chaos` goes on for an hour."""
+"""A bounded campaign: one round of every fault, by a fixed seed. `make chaos` takes an hour."""
 
 from __future__ import annotations
 
