@@ -22,5 +22,5 @@ def test_after_every_fault_each_frame_has_one_answer_in_redis_and_in_tiled(tmp_p
     assert report.findings.frames > 500
     assert not report.complaints, report.text()
     assert report.findings.clean, report.text()
-    assert len(report.unreached) <= 3, report.text()
+    assert len(report.unreached) <= 4, report.text()
     shutil.rmtree(tmp_path / "chaos")
