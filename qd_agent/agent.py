@@ -113,6 +113,9 @@ class Agent:
         patience: how often a frame is tried that is away.
         newest_first: whether the newest of the frames never tried goes first, or the oldest.
         stopping: asked whether the process is to end; a frame in hand is then put back.
+
+    Attributes:
+        incomplete: runs that have stopped and of which fewer frames are known than were counted.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Agent:
         self._patience = patience or Patience()
         self._newest_first = newest_first
         self._retry_next = False
+        self.incomplete: set[str] = set()
         self._darks_to_read: dict[str, list[FrameReference]] = {}
         self._closed: set[str] = set()
         self._descriptors: dict[str, str] = {}
@@ -166,6 +170,11 @@ class Agent:
                 self._ledger.keep_document(run_uid, name, doc)
             self.enter(happenings)
 
+    def take(self, happenings: Iterable[Happening]) -> int:
+        """Write down at once what was found outside of the stream of documents; as `enter`."""
+        with self._ledger.together():
+            return self.enter(happenings)
+
     def enter(self, happenings: Iterable[Happening]) -> int:
         """Write down what happened; give how many sample frames were new."""
         return sum([self._enter(happening) for happening in happenings])
@@ -192,9 +201,9 @@ class Agent:
 
     def _enter(self, happening: Happening) -> bool:
         if isinstance(happening, RunOpened):
-            self._ledger.open_run(happening)
+            if self._ledger.open_run(happening):
+                _log.info("run opened", run=happening.run_uid)
             self._forget_closed_runs()
-            _log.info("run opened", run=happening.run_uid)
             return False
         if isinstance(happening, RunClosed):
             self._close(happening)
@@ -209,13 +218,16 @@ class Agent:
         # Darks are not in the account: what is expected is what is to be answered.
         expected = {s: n for s, n in run.expected.items() if s in self._streams}
         frames = {s: n for s, n in run.frames.items() if s in self._streams}
-        self._ledger.close_run(replace(run, expected=expected, frames=frames))
+        if not self._ledger.close_run(replace(run, expected=expected, frames=frames)):
+            return
         self._closed.add(run.run_uid)
         self._descriptors = {d: r for d, r in self._descriptors.items() if r != run.run_uid}
         counts = self._ledger.account(run.run_uid).as_counts()
         announced = sum(frames.get(stream, events) for stream, events in expected.items())
-        # A frame is at least an event, so fewer frames than events are a loss, never a rule.
-        log = _log.warning if counts["seen"] < announced else _log.info
+        log = _log.info
+        if counts["seen"] < announced:
+            self.incomplete.add(run.run_uid)
+            log = _log.warning
         log("run closed", run=run.run_uid, status=run.exit_status, expected=announced, **counts)
 
     def _forget_closed_runs(self) -> None:

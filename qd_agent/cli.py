@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from qd_agent import __version__
+from qd_agent.books_cli import register as register_books
 from qd_agent.core.errors import Mistake, QdError
 
 app = typer.Typer(
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+register_books(app)
 
 _USER_MISTAKE, _FATAL = 2, 1
 

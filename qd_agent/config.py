@@ -24,6 +24,10 @@ from qd_agent.sinks.settings import RedisSettings, TiledSettings
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
 
+SINKS = ("redis", "tiled")
+"""Names of the stores that every prediction must reach."""
+
+
 class Config(BaseModel):
     """Everything that `qd-agent run` needs to know."""
 
@@ -63,6 +67,11 @@ class Config(BaseModel):
         """Hash of the settings that a number depends on (router, reduction, sizer)."""
         parts = self.model_dump(mode="json", include={"router", "reduction", "sizer"})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def ledger_path(config: Config) -> Path:
+    """Give the ledger's file."""
+    return config.data / "ledger.sqlite"
 
 
 def load_config(path: Path) -> Config:

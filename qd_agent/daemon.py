@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sys
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import structlog
 
 from qd_agent import __version__
 from qd_agent.agent import Agent, Patience, Stages
-from qd_agent.config import Config
+from qd_agent.archivist import Archivist
+from qd_agent.chores import Chores
+from qd_agent.config import SINKS, Config, ledger_path
 from qd_agent.core.errors import Fatal
 from qd_agent.core.ports import PredictionSink
 from qd_agent.core.prediction import Provenance
+from qd_agent.courier import Courier
+from qd_agent.daemon_lock import alone_in
 from qd_agent.documents import open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
 from qd_agent.frames import open_reader
 from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
+from qd_agent.reconciliation import Reconciliation
 from qd_agent.reduction import open_reducer
-from qd_agent.service import QUEUE_SIZE, Courier, DocumentQueue, Service
+from qd_agent.service import QUEUE_SIZE, DocumentQueue, Service, Silence
 from qd_agent.sinks import (
     RedisConnection,
     TiledConnection,
@@ -34,6 +37,7 @@ from qd_agent.sinks import (
     resolve_redis,
     resolve_tiled,
 )
+from qd_agent.sinks.raw_run import raw_documents
 
 _log = structlog.get_logger(__name__)
 
@@ -46,67 +50,118 @@ def run_daemon(config: Config) -> None:
     """
     set_up_logging(config.log_level)
     with ExitStack() as stack:
-        stack.enter_context(_alone_in(config.data))
-        redis, tiled, servers = _stores(config, stack)
-        sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
-        stopping = threading.Event()
-        reader = open_reader(config.frames, stopping.is_set)
-        stack.callback(reader.close)
-        provenance = Provenance(
-            model_name=sizer.model_name,
-            model_version=sizer.model_version,
-            model_sha256=sizer.model_sha256,
-            config_hash=config.numbers_hash(),
-            poni_sha256=reducer.poni_sha256,
-            mask_sha256=reducer.mask_sha256,
-            package_version=__version__,
-        )
-        model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
-        ledger = Ledger(config.data / "ledger.sqlite", model, ["redis", "tiled"])
-        stack.callback(ledger.close)
-        documents = DocumentQueue(QUEUE_SIZE)
-        health = Health(config.agent_id, config.source.address, model)
-        couriers: dict[str, Courier] = {}
+        stack.enter_context(alone_in(config.data))
+        _run(config, stack, once=False)
 
-        def pulse(sink: PredictionSink) -> None:
-            if isinstance(sink, Pulsing):
-                states = {name: courier.state for name, courier in couriers.items()}
-                sink.heartbeat(health.fields(ledger, states, documents.count()))
 
-        couriers["redis"] = Courier(
-            ledger,
-            "redis",
-            partial(open_sink, config.redis, redis, config.agent_id),
-            provenance,
-            pulse=pulse,
-        )
-        couriers["tiled"] = Courier(
-            ledger,
-            "tiled",
-            partial(open_sink, config.tiled, tiled),
-            provenance,
-            pause=config.tiled.batch_seconds,
-            batch=config.tiled.batch_rows,
-        )
-        agent = Agent(
-            open_router(config.router),
-            Stages(reader, reducer, sizer),
-            ledger,
-            provenance=provenance,
-            streams=frozenset(config.router.streams),
-            dark_streams=frozenset(config.router.dark_streams),
-            on_answer=couriers["redis"].wake,
-            patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
-            newest_first=config.order == "newest_first",
-            stopping=stopping.is_set,
-        )
-        # Last: who has subscribed is ready, and a publisher may count on it.
-        source = open_source(config.source)
-        _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
-        check = partial(_check_servers, servers)
-        Service(
-            agent, source, couriers, health, documents=documents, stopping=stopping, check=check
-        ).run()
+def run_once(config: Config) -> None:
+    """Without a running agent: answer the requests in the ledger, and do what came of them.
+
+    No document is received; it ends when every store has what it should have, or is away.
+
+    Raises:
+        Fatal: something it needs cannot be opened.
+    """
+    set_up_logging("warning" if config.log_level == "info" else config.log_level)
+    with ExitStack() as stack:
+        stack.enter_context(alone_in(config.data))
+        _run(config, stack, once=True)
+
+
+def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
+    redis, tiled, servers = _stores(config, stack)
+    sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
+    stopping = threading.Event()
+    reader = open_reader(config.frames, stopping.is_set)
+    stack.callback(reader.close)
+    provenance = Provenance(
+        model_name=sizer.model_name,
+        model_version=sizer.model_version,
+        model_sha256=sizer.model_sha256,
+        config_hash=config.numbers_hash(),
+        poni_sha256=reducer.poni_sha256,
+        mask_sha256=reducer.mask_sha256,
+        package_version=__version__,
+    )
+    model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
+    ledger = Ledger(ledger_path(config), model, SINKS)
+    stack.callback(ledger.close)
+    documents = DocumentQueue(QUEUE_SIZE)
+    health = Health(config.agent_id, config.source.address, model)
+    couriers: dict[str, Courier] = {}
+
+    def pulse(sink: PredictionSink) -> None:
+        if isinstance(sink, Pulsing):
+            states = {name: courier.state for name, courier in couriers.items()}
+            sink.heartbeat(health.fields(ledger, states, documents.count()))
+
+    couriers["redis"] = Courier(
+        ledger,
+        "redis",
+        partial(open_sink, config.redis, redis, config.agent_id),
+        provenance,
+        pulse=pulse,
+        watched=20,
+        remembered=1000,
+    )
+    couriers["tiled"] = Courier(
+        ledger,
+        "tiled",
+        partial(open_sink, config.tiled, tiled),
+        provenance,
+        pause=config.tiled.batch_seconds,
+        batch=config.tiled.batch_rows,
+    )
+    router = open_router(config.router)
+    agent = Agent(
+        router,
+        Stages(reader, reducer, sizer),
+        ledger,
+        provenance=provenance,
+        streams=frozenset(config.router.streams),
+        dark_streams=frozenset(config.router.dark_streams),
+        on_answer=couriers["redis"].wake,
+        patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
+        newest_first=config.order == "newest_first",
+        stopping=stopping.is_set,
+    )
+    archivist = Archivist(partial(raw_documents, config.tiled, tiled))
+    archivist.start()
+    stack.callback(archivist.stop)
+    reconciliation = Reconciliation(
+        agent,
+        ledger,
+        router,
+        new_router=partial(open_router, config.router),
+        reader=reader,
+        archive=archivist.look,
+        auditors=couriers,
+        quiet_s=config.router.quiet_s,
+    )
+    # Last: who has subscribed is ready, and a publisher may count on it.
+    source = Silence() if once else open_source(config.source)
+    _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
+    Service(
+        agent,
+        source,
+        couriers,
+        health,
+        documents=documents,
+        stopping=stopping,
+        check=partial(_check_servers, servers),
+        begin=lambda: None if once else reconciliation.begin(),
+        chores=Chores(reconciliation, ledger, config.ledger).turn,
+        finished=partial(_settled, reconciliation, ledger, couriers) if once else lambda: False,
+    ).run()
+
+
+def _settled(
+    reconciliation: Reconciliation, ledger: Ledger, couriers: Mapping[str, Courier]
+) -> bool:
+    """Tell whether nothing is left to be done for whoever is there to take it."""
+    owed = any(ledger.owes(name) for name, courier in couriers.items() if courier.state == "up")
+    connecting = any(courier.state == "connecting" for courier in couriers.values())
+    return reconciliation.idle and not owed and not connecting
 
 
 def set_up_logging(level: str) -> None:
@@ -127,24 +182,6 @@ def set_up_logging(level: str) -> None:
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Generator[None]:
-    """Hold the data folder; a second agent in it would mix the books."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "agent.lock").open("w")
-    except OSError as error:
-        raise Fatal(f"the data folder {folder} cannot be used: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Fatal(
-                f"another agent works in the data folder {folder}; stop it, or set `data`"
-            ) from error
-        yield
 
 
 def _check_servers(servers: Sequence[RunningServer]) -> None:

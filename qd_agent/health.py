@@ -38,12 +38,16 @@ class Health:
     ) -> dict[str, str | int | float]:
         """Give the heartbeat's fields, all of them plain text or numbers.
 
+        Of the `open` frames, `away` cannot be read now and are tried again; `behind_s` is how long
+        ago the oldest of the others was seen.
+
         Args:
             ledger: the books.
             sinks: state of each sink ('connecting', 'up', 'down', 'failed'), by its name.
             queued: documents that wait for the path.
         """
         account = ledger.account()
+        _, away, behind = ledger.waiting()
         fields: dict[str, str | int | float] = {
             "agent_id": self.agent_id,
             "state": self.state,
@@ -57,6 +61,8 @@ class Health:
             "last_frame": self.last_frame or "",
             "queued_documents": queued,
             **account.as_counts(),
+            "away": away,
+            "behind_s": round(behind, 1),
         }
         for name, state in sinks.items():
             fields[f"sink_{name}"] = state

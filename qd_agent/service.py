@@ -1,15 +1,14 @@
-"""The daemon: threads, signals, health. All threads of the agent live here.
+"""The daemon: threads, signals, health.
 
 One intake thread moves documents from the source into a bounded queue, so that a slow frame never
-makes the socket overflow; the main thread walks the path; one courier thread per sink delivers
-from the ledger, so that a slow store never holds a frame up.
+makes the socket overflow; the main thread writes them down and walks the path, a frame at a time;
+one courier thread per sink delivers from the ledger (`courier.py`).
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import random
 import signal
 import threading
 import time
@@ -19,12 +18,10 @@ from types import FrameType
 import structlog
 
 from qd_agent.agent import Agent
-from qd_agent.core.errors import BadFrame, Fatal, QdError, Unavailable
-from qd_agent.core.ports import Document, DocumentSource, PredictionSink
-from qd_agent.core.prediction import Provenance
-from qd_agent.delivery import deliver_once
+from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.core.ports import Document, DocumentSource
+from qd_agent.courier import FLUSH_S, Courier
 from qd_agent.health import Health
-from qd_agent.ledger import Ledger
 
 _log = structlog.get_logger(__name__)
 
@@ -34,9 +31,6 @@ WEIGHT_BYTES = 1 << 15
 """A document counts once more for every so many bytes of images: 10,000 of these are 320 MB."""
 DRAIN = 500
 """Documents written down at most before the next frame is taken in hand."""
-FLUSH_S = 2.5
-"""Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
-PULSE_S = 2.0
 
 
 class DocumentQueue(queue.Queue[Document]):
@@ -67,6 +61,18 @@ def _weight(document: Document) -> int:
     data = document[1].get("data")
     values = data.values() if isinstance(data, Mapping) else ()
     return 1 + sum(int(getattr(value, "nbytes", 0)) for value in values) // WEIGHT_BYTES
+
+
+class Silence:
+    """A source that never says anything, for work on the books alone."""
+
+    def receive(self, timeout: float) -> Document | None:
+        """Give nothing after `timeout` seconds."""
+        time.sleep(timeout)
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Intake(threading.Thread):
@@ -111,108 +117,6 @@ class Intake(threading.Thread):
         self.join(timeout=2.0)
 
 
-class Courier(threading.Thread):
-    """Delivers the outbox of one sink; reconnects with growing, jittered waits.
-
-    Args:
-        ledger: the books.
-        name: name of the sink.
-        connect: opens the sink; raises Unavailable while its server is away.
-        provenance: for the announcement of runs.
-        pause: seconds between two turns, so that slow stores get batches instead of single rows.
-        batch: most predictions in one delivery.
-        pulse: called on the courier's own thread every PULSE_S seconds while the sink is up.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        name: str,
-        connect: Callable[[], PredictionSink],
-        provenance: Provenance,
-        *,
-        pause: float = 0.0,
-        batch: int = 200,
-        pulse: Callable[[PredictionSink], None] = lambda _: None,
-    ) -> None:
-        super().__init__(name=f"courier-{name}", daemon=True)
-        self._ledger, self._sink_name, self._connect = ledger, name, connect
-        self._provenance, self._pulse = provenance, pulse
-        self._pause, self._batch = pause, batch
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._sink: PredictionSink | None = None
-        self.state = "connecting"
-        self.failure: QdError | None = None
-
-    def wake(self) -> None:
-        """Say that there may be something to deliver."""
-        self._wake.set()
-
-    def run(self) -> None:
-        """Deliver until told to stop, then until the outbox is empty or FLUSH_S has passed."""
-        misses = 0
-        next_pulse = 0.0
-        while not self._stopping.is_set():
-            self._wake.clear()
-            try:
-                sink, more = self._turn()
-                if time.monotonic() >= next_pulse:
-                    self._pulse(sink)
-                    next_pulse = time.monotonic() + PULSE_S
-                self._hit()
-            except Unavailable as error:
-                misses += 1
-                next_pulse = 0.0  # with nothing to deliver, only a pulse shows that it is back
-                self._miss(error, misses)
-            except Fatal as error:
-                self.state, self.failure = "failed", error
-                return
-            else:
-                misses = 0
-                self._rest(more)
-        self._flush()
-
-    def _turn(self) -> tuple[PredictionSink, bool]:
-        if self._sink is None:
-            self._sink = self._connect()
-        count = deliver_once(self._ledger, self._sink, self._provenance, self._batch)
-        return self._sink, count > 0
-
-    def _hit(self) -> None:
-        if self.state != "up":
-            _log.info("sink is up", sink=self._sink_name)
-            self.state = "up"
-
-    def _miss(self, error: Unavailable, misses: int) -> None:
-        if self.state != "down":
-            _log.warning("sink is away, predictions wait on disk", reason=str(error))
-            self.state = "down"
-        # Full jitter: agents that lost the same server do not come back in one moment.
-        self._stopping.wait(random.uniform(0.1, min(15.0, 0.5 * 2 ** min(misses, 6))))  # noqa: S311 - no secret
-
-    def _rest(self, more: bool) -> None:
-        if self._pause:
-            self._stopping.wait(self._pause)
-        elif not more:
-            self._wake.wait(timeout=0.5)
-
-    def _flush(self) -> None:
-        deadline = time.monotonic() + FLUSH_S
-        try:
-            while time.monotonic() < deadline and self._turn()[1]:
-                pass
-            if self._sink is not None:
-                self._pulse(self._sink)
-                self._sink.close()
-        except QdError as error:
-            _log.warning("not all delivered, the rest goes at the next start", reason=str(error))
-
-    def stop(self) -> None:
-        """Ask the thread to flush and end."""
-        self._stopping.set()
-        self._wake.set()
-
-
 class Service:
     """Runs the path until a signal; closes what it opened.
 
@@ -224,6 +128,9 @@ class Service:
         documents: the queue between intake and path.
         stopping: set when the process is to end; agent and reader may look at it.
         check: called between documents; raises Fatal when something outside is gone for good.
+        begin: called once, when what an earlier process has left is known.
+        chores: called between documents; what is to be done now and then, and does not wait.
+        finished: asked while there is nothing to do; the service ends when it says so.
     """
 
     def __init__(
@@ -236,7 +143,11 @@ class Service:
         documents: queue.Queue[Document],
         stopping: threading.Event | None = None,
         check: Callable[[], None] = lambda: None,
+        begin: Callable[[], None] = lambda: None,
+        chores: Callable[[], None] = lambda: None,
+        finished: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._begin, self._chores, self._finished = begin, chores, finished
         self._agent, self._source, self._couriers = agent, source, couriers
         self._health, self._documents, self._check_outside = health, documents, check
         self._intake = Intake(source, documents)
@@ -258,6 +169,7 @@ class Service:
             left = self._agent.recover()
             if left:
                 _log.info("an earlier process has left frames to be answered", frames=left)
+            self._begin()
             while not self._stopping.is_set():
                 self._turn()
         finally:
@@ -271,8 +183,11 @@ class Service:
         documents = self._come_in(wait=0.1 if self._idle else 0.0)
         if documents:
             self._agent.note_all(documents)
+        self._chores()
         reference = self._agent.work()
         self._idle = reference is None
+        if self._idle and not documents and self._finished():
+            self._stopping.set()
         if reference is not None:
             self._health.last_frame = max(self._health.last_frame or 0.0, reference.time)
 

@@ -35,7 +35,10 @@ def augment(
         float, typer.Option(min=0, max=0.45, help="of the pure patterns: for validation, for test")
     ] = 0.15,
     wavelength: Annotated[
-        float | None, typer.Option(help="Å, for 2θ files whose name does not tell one")
+        float | None, typer.Option(help="Å, when the pure patterns are over 2θ and none tells it")
+    ] = None,
+    solvent_wavelength: Annotated[
+        float | None, typer.Option(help="Å, when the solvents are over 2θ and none tells it")
     ] = None,
     as_text: Annotated[
         bool, typer.Option("--text", help="one text file for each, instead of one .npz")
@@ -47,7 +50,7 @@ def augment(
     Writes `patterns.npz` and `manifest.csv`, which `qd-train evaluate` reads. The column `split`
     keeps everything that comes from one pure pattern on one side: training, validation or test.
 
-    Example: `qd-train augment mine/ --output set --solvent hexane.xye --wavelength 0.5642`
+    Example: `qd-train augment mine/ --output set --solvent hexane.xye --solvent-wavelength 0.5642`
     """
     from qd_agent.core.errors import BadFrame
     from training.augment import SPLITS, Recipe, read_clean, write_set
@@ -69,7 +72,9 @@ def augment(
         seed=seed,
     )
     clean = read_clean(folder, wavelength)
-    solvents = [read_pattern(p, truth_of(p).wavelength or wavelength) for p in solvent or []]
+    solvents = [
+        read_pattern(p, truth_of(p).wavelength or solvent_wavelength) for p in solvent or []
+    ]
     siblings = list(make(clean, solvents, recipe))
     if output.exists() and not output.is_dir():
         raise BadFrame(f"{output}: is a file, not a folder to write to")

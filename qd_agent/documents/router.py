@@ -68,10 +68,11 @@ class Router:
     def catch_up(
         self, run_uid: str, lengths: Mapping[tuple[str, str], int]
     ) -> tuple[list[Happening], str]:
-        """Take in the frames of an open run that its files hold and no document announced.
+        """Take in the frames of a quiet run that its files hold and no document announced.
 
-        Only of streams that have their files to themselves and are no darks: what else lies in a
-        file is known when the stop document tells how many events each stream has.
+        Frames that were announced wait for their event no longer. New ones are taken only of
+        streams that have their files to themselves and are no darks: what else lies in a file is
+        known when the stop document tells how many events each stream has.
 
         Args:
             run_uid: the run.
@@ -84,10 +85,11 @@ class Router:
         if run is None:
             return [], "no document of it is known"
         held = held_in_files(run, lengths, frozenset(self._settings.streams))
-        frames = _in_order(recover(run, held.events, self._clock()))
-        if frames:
-            return frames, f"the files hold {len(frames)} frames that nobody announced"
-        return [], held.text
+        known = run.waiting_frames
+        frames = _in_order([*recover(run, held.events, self._clock()), *run.release()])
+        if len(frames) > known:
+            return frames, f"its files hold {len(frames) - known} frames that nobody announced"
+        return frames, held.text
 
     def route(self, name: str, doc: Mapping[str, object]) -> list[Happening]:
         """Take in one document; give what happened, frames in order of their sequence number.

@@ -72,6 +72,11 @@ class Books:
         """Give every known run, oldest first."""
         return [str(row[0]) for row in self._db.rows("SELECT uid FROM runs ORDER BY time, uid")]
 
+    def latest_runs(self, count: int) -> list[str]:
+        """Give the `count` runs that started last, the latest first."""
+        rows = self._db.rows("SELECT uid FROM runs ORDER BY time DESC, uid LIMIT ?", count)
+        return [str(row[0]) for row in rows]
+
     def runs(self, run_uid: str | None = None) -> list[RunRecord]:
         """Give the account of every known run (or of one), oldest first."""
         rows = self._db.rows(

@@ -78,6 +78,10 @@ class Outbox(Books):
         """Count the predictions that `sink` has not confirmed."""
         return int(str(self._db.rows("SELECT COUNT(*) FROM outbox WHERE sink = ?", sink)[0][0]))
 
+    def owes(self, sink: str) -> bool:
+        """Tell whether `sink` is to be told anything that it can be told now."""
+        return bool(self.backlog(sink) or self.runs_to_open(sink) or self.runs_to_close(sink))
+
     def runs_to_open(self, sink: str) -> list[RunOpened]:
         """Give the runs that `sink` has not been told of, oldest first."""
         rows = self._db.rows(

@@ -65,8 +65,11 @@ class Ledger(Outbox):
 
     # -- intake ----------------------------------------------------------------------------
 
-    def open_run(self, run: RunOpened) -> None:
-        """Write down that a run started; metadata that were missing before are filled in."""
+    def open_run(self, run: RunOpened) -> bool:
+        """Write down that a run started; metadata that were missing before are filled in.
+
+        Gives False when nothing of it was new.
+        """
         metadata = plain_json(run.metadata)
         with self._db.transaction() as db:
             cursor = db.execute(
@@ -77,9 +80,13 @@ class Ledger(Outbox):
             )
             if cursor.rowcount == 1:
                 self.announce(db, run.run_uid, OPENED)
+            return cursor.rowcount == 1
 
-    def close_run(self, run: RunClosed) -> None:
-        """Write down that a run stopped, with what it says it counted; a repeat is ignored."""
+    def close_run(self, run: RunClosed) -> bool:
+        """Write down that a run stopped, with what it says it counted.
+
+        A repeat is ignored, and gives False.
+        """
         closed = json.dumps(
             {
                 "time": run.time,
@@ -101,6 +108,7 @@ class Ledger(Outbox):
                     (time.time(), run.run_uid),
                 )
             db.execute("DELETE FROM documents WHERE run_uid = ?", (run.run_uid,))
+            return cursor.rowcount == 1
 
     def keep_document(self, run_uid: str, name: str, doc: Mapping[str, object]) -> None:
         """Keep a document that later ones refer to, until its run is closed."""

@@ -11,8 +11,9 @@ from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Provenance
+from qd_agent.courier import Courier
 from qd_agent.ledger import Delivery, Ledger
-from qd_agent.service import Courier, Intake
+from qd_agent.service import Intake
 from tests.helpers import records
 
 PATIENCE = 10.0

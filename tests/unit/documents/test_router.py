@@ -68,7 +68,8 @@ def test_a_step_scan_gives_each_frame_with_its_event():
         assert frame.readings == readings_of(seq)
         assert frame.time == 1_700_000_000.0 + seq
         assert (frame.shape, frame.dtype) == ((8, 6), "<u4")
-    assert last == RunClosed(first.run_uid, 1_700_001_000.0, "success", "", {"primary": 3})
+    counted = {"primary": 3}
+    assert last == RunClosed(first.run_uid, 1_700_001_000.0, "success", "", counted, frames=counted)
 
 
 def test_a_frame_waits_for_its_event():

@@ -1,0 +1,192 @@
+"""What the commands on the books do and print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from qd_agent.config import SINKS, Config, load_config
+from qd_agent.core.errors import Fatal, Mistake
+from qd_agent.ledger import Books, RunRecord
+
+
+def print_runs(
+    config: Path | None, data: Path | None, run_uid: str | None, *, as_json: bool
+) -> bool:
+    """Print the account of every run; True when no closed run lacks a frame."""
+    with _books(_folder(config, data)) as books:
+        uid = None if run_uid is None else _full_uid(books, run_uid)
+        records = books.runs(uid)
+    if as_json:
+        _say(json.dumps([_plain(record) for record in records], indent=2))
+    elif not records:
+        _say("no run is known")
+    else:
+        _say("\n".join(_table(records)))
+    return not any(record.missing for record in records)
+
+
+def print_set_aside(
+    config: Path | None, data: Path | None, run_uid: str | None, *, as_json: bool
+) -> None:
+    """Print the set-aside frames, each with its reason."""
+    with _books(_folder(config, data)) as books:
+        uid = None if run_uid is None else _full_uid(books, run_uid)
+        frames = books.set_aside(uid)
+    if as_json:
+        _say(json.dumps([asdict(frame) for frame in frames], indent=2))
+    elif not frames:
+        _say("no frame is set aside")
+    for frame in frames if not as_json else []:
+        name = f"{frame.run_uid} {frame.stream}/{frame.data_key} frame {frame.seq_num}"
+        index = f" index {frame.index}" if frame.index else ""
+        _say(f"{name}{index}: {frame.reason}")
+
+
+def retry_set_aside(
+    config: Path | None, data: Path | None, run_uid: str | None, seq_num: int | None
+) -> None:
+    """Open set-aside frames again, and say who takes them up."""
+    folder = _folder(config, data)
+    with _books(folder) as books:
+        uid = None if run_uid is None else _full_uid(books, run_uid)
+        count = books.retry(uid, seq_num)
+    if not count:
+        _say("no such frame is set aside")
+        return
+    who = "the running agent takes them up" if _in_use(folder) else "the next start takes them up"
+    _say(f"{count} frames are to be tried anew; {who}")
+
+
+def reconcile_books(config: Path, run_uid: str | None, wait_s: float) -> bool:
+    """Have the books compared with the world, and print what came of it.
+
+    Returns:
+        False when a running agent has not answered in `wait_s` seconds.
+    """
+    settings = load_config(config)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    running = _in_use(settings.data)
+    books = Books(settings.data / "ledger.sqlite", SINKS, migrate=not running)
+    try:
+        uid = None if run_uid is None else _full_uid(books, run_uid, must_exist=False)
+        request = books.ask(uid)
+        if running:
+            answer = _wait_for(lambda: books.answer_to(request), wait_s)
+        else:
+            answer = _do_it_here(settings, books, request)
+        _say(answer or f"the agent has not answered within {wait_s:g} s; it will do it still")
+        if answer is not None:
+            _say("\n".join(_table(books.runs(uid))))
+    finally:
+        books.close()
+    return answer is not None
+
+
+def _do_it_here(settings: Config, books: Books, request: int) -> str | None:
+    from qd_agent.daemon import run_once  # noqa: PLC0415 - torch, pyFAI, Tiled
+
+    run_once(settings)
+    return books.answer_to(request)
+
+
+def _wait_for(ask: Callable[[], str | None], wait_s: float) -> str | None:
+    deadline = time.monotonic() + wait_s
+    while (answer := ask()) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return answer
+
+
+def _folder(config: Path | None, data: Path | None) -> Path:
+    if data is not None:
+        return data
+    return Path("qd-data") if config is None else load_config(config).data
+
+
+@contextmanager
+def _books(folder: Path) -> Generator[Books]:
+    """Open the books beside whoever uses them.
+
+    Raises:
+        Mistake: there are none.
+    """
+    path = folder / "ledger.sqlite"
+    if not path.is_file():
+        raise Mistake(
+            f"no ledger in {folder}: give the agent's configuration, or its data folder with --data"
+        )
+    books = Books(path, SINKS, migrate=not _in_use(folder))
+    try:
+        yield books
+    finally:
+        books.close()
+
+
+def _in_use(folder: Path) -> bool:
+    """Tell whether an agent works in a data folder."""
+    from qd_agent.daemon_lock import alone_in  # noqa: PLC0415 - with the others of its kind
+
+    try:
+        with alone_in(folder):
+            return False
+    except Fatal:
+        return True
+
+
+def _full_uid(books: Books, start: str, *, must_exist: bool = True) -> str:
+    """Give the run that `start` is the beginning of.
+
+    Raises:
+        Mistake: several runs begin so, or (with `must_exist`) none.
+    """
+    known = books.run_uids()
+    if start in known:
+        return start
+    found = [uid for uid in known if uid.startswith(start)]
+    if len(found) > 1:
+        raise Mistake(f"{len(found)} runs begin with {start!r}; give more of the uid")
+    if not found and must_exist:
+        raise Mistake(f"no run {start!r} is in the books; `qd-agent runs` lists them")
+    return found[0] if found else start
+
+
+def _plain(record: RunRecord) -> dict[str, object]:
+    return {
+        "uid": record.uid,
+        "time": record.time,
+        "state": "open" if record.exit_status is None else "closed",
+        "exit_status": record.exit_status,
+        "expected": record.expected,
+        **record.account.as_counts(),
+        "missing": record.missing,
+        "delivered": dict(record.account.delivered),
+        "note": record.note,
+        "checked": record.checked or None,
+    }
+
+
+def _table(records: list[RunRecord]) -> list[str]:
+    head = f"{'run':<36}  {'started':<16}  {'state':<8} {'expected':>8} {'seen':>6} {'sized':>6}"
+    lines = [f"{head} {'abst.':>6} {'aside':>6} {'open':>6} {'missing':>7}  delivered"]
+    for record in records:
+        account, state = record.account, record.exit_status or "open"
+        expected = "?" if record.expected is None else str(record.expected)
+        delivered = ", ".join(f"{name} {count}" for name, count in account.delivered.items())
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.time))
+        lines.append(
+            f"{record.uid[:36]:<36}  {when:<16}  {state:<8} {expected:>8} {account.seen:>6} "
+            f"{account.sized:>6} {account.abstained:>6} {account.set_aside:>6} "
+            f"{account.open:>6} {record.missing:>7}  {delivered}"
+        )
+        if record.note:
+            lines.append(f"  {record.note}")
+    return lines
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
