@@ -66,6 +66,13 @@ class RouterSettings(BaseModel):
         "without readings; also the largest number of frames that one document may announce",
     )
 
+    quiet_s: float = Field(
+        default=60.0,
+        ge=1.0,
+        description="an open run whose files have not grown for so long is looked into: frames in "
+        "them that nobody announced are taken, and none waits for its event any longer, s",
+    )
+
     @model_validator(mode="after")
     def _streams_are_one_or_the_other(self) -> Self:
         both = set(self.streams) & set(self.dark_streams)
