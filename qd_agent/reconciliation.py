@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -69,7 +69,7 @@ class _Look:
     request: int | None
     runs: dict[str, Future[Answer]]
     audits: dict[str, Future[int]]
-    began: float = field(default_factory=time.monotonic)
+    began: float
     found: int = 0
     ended: int = 0
     open_before: frozenset[str] = frozenset()
@@ -164,6 +164,7 @@ class Reconciliation:
     def _start(self, request: int | None, runs: Sequence[str], audited: Sequence[str]) -> None:
         look = _Look(
             request,
+            began=time.monotonic(),
             runs={uid: self._archive(uid) for uid in runs},
             open_before=frozenset(r.uid for r in self._ledger.runs() if r.exit_status is None),
             audits={
