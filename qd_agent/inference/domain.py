@@ -39,8 +39,8 @@ BROKEN_SHARE = 0.2
 """More than this share of not finite or clearly negative points is no pattern any more."""
 
 
-FLAT_TOP = 8
-"""Points of a cut-off peak: 0.02 1/Å, a third of the narrowest peak. By chance never so many."""
+FLAT_TOP = 12
+"""Points of a cut-off peak: 0.034 1/Å, half of the narrowest peak. By chance never so many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,10 +65,29 @@ def raw_documents(
     with translated(connection), open_tiled(connection) as root:
         node = root
         for key in path:
-            if "/" in key or key not in node:
+            node = _child(node, key) if key and "/" not in key else None
+            if node is None:
                 return None
-            node = node[key]
         return _documents(node)
+
+
+def _child(node: Any, key: str) -> Any | None:
+    """Give exactly this child, or None.
+
+    Clients of runs also take the beginning of a uid, and warn of names that they have renamed.
+    """
+    from tiled.client.container import Container  # noqa: PLC0415 - seconds
+
+    try:
+        return Container.__getitem__(node, key)
+    except KeyError:
+        return None
+
+
+def _children(node: Any) -> dict[str, Any]:
+    from tiled.client.container import Container  # noqa: PLC0415 - seconds
+
+    return {str(name): Container.__getitem__(node, name) for name in Container.__iter__(node)}
 
 
 def _documents(node: Any) -> list[Document] | None:
@@ -98,9 +117,18 @@ def _documents(node: Any) -> list[Document] | None:
 
 def _streams(node: Any) -> dict[str, Any]:
     """Give the event streams as plain containers, whatever client Tiled wraps them in."""
-    inner = node.get("streams", node)  # as earlier writers laid it out
-    named = {str(name): inner[name] for name in inner}
-    return {name: getattr(stream, "base", stream) for name, stream in named.items()}
+    named = _children(node)
+    if set(named) == {"streams"} and not _is_stream(named["streams"]):  # as earlier writers did
+        named = _children(named["streams"])
+    return {
+        name: getattr(stream, "base", stream)
+        for name, stream in named.items()
+        if _is_stream(stream)
+    }
+
+
+def _is_stream(node: Any) -> bool:
+    return any(spec.name == "BlueskyEventStream" for spec in node.specs)
 
 
 def _descriptor(name: str, stream: Any, run_uid: str) -> dict[str, object]:

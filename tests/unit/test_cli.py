@@ -23,14 +23,16 @@ def test_help_imports_nothing_heavy():
     )
     done = python(code)
     assert done.stderr.strip() == "[]"
-    for command in ("run", "size", "status", "check", "demo"):
+    for command in ("run", "size", "status", "check", "demo", "runs", "reconcile", "set-aside"):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "size", "status", "check", "demo"])
+@pytest.mark.parametrize(
+    "command", ["run", "size", "status", "check", "demo", "runs", "reconcile", "set-aside retry"]
+)
 def test_each_command_has_an_example(command: str):
     done = subprocess.run(
-        [sys.executable, "-m", "qd_agent", command, "--help"],
+        [sys.executable, "-m", "qd_agent", *command.split(), "--help"],
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,105 @@
+"""A run in Tiled gives back the frames that its documents announced, to the row and the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from qd_agent.core.frame import FrameReference, RunClosed, RunOpened
+from qd_agent.core.ports import Document
+from qd_agent.documents import RouterSettings, open_router
+from qd_agent.embedded import RunningServer
+from qd_agent.sinks import TiledConnection, TiledSettings
+from qd_agent.sinks.raw_run import raw_documents
+from tests.helpers.documents import RunOfDocuments, fly_scan, scan_with_darks, step_scan
+from tests.helpers.servers import tiled_client
+
+SETTINGS = TiledSettings()
+
+
+@pytest.fixture
+def folder(tiled_server: RunningServer) -> Path:
+    return tiled_server.folder.parent / "readable"
+
+
+def frames_of(documents: Sequence[Document]) -> list[object]:
+    router = open_router(RouterSettings())
+    return [h for name, doc in documents for h in router.route(name, doc)]
+
+
+def written(server: RunningServer, path: Path, documents: Sequence[Document], rows: int) -> str:
+    """Write a run into Tiled as a beamline does."""
+    from bluesky_tiled_plugins import TiledWriter
+    from tiled.structures.core import Spec
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("entry/data/data", data=np.zeros((rows, 8, 6), "<u4"), chunks=(1, 8, 6))
+    with tiled_client(server) as client:
+        if "raw" not in client:
+            client.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
+        writer = TiledWriter(client["raw"], batch_size=1)
+        for name, doc in documents:
+            writer(name, dict(doc))
+    return str(documents[0][1]["uid"])
+
+
+def asked(server: RunningServer, run_uid: str) -> list[Document] | None:
+    return raw_documents(SETTINGS, TiledConnection(server.url, server.secret), run_uid)
+
+
+@pytest.mark.parametrize("kind", ["step", "darks", "fly"])
+def test_the_documents_announce_the_same_frames(
+    tiled_server: RunningServer, folder: Path, kind: str
+) -> None:
+    path = folder / f"{kind}.h5"
+    options = {"uri": f"file://localhost{path}", "metadata": {"sample": "PbS"}}
+    documents, rows = {
+        "step": (step_scan(3, **options), 3),
+        "darks": (scan_with_darks(2, 4, **options), 6),
+        "fly": (fly_scan([2, 3], **options), 5),
+    }[kind]
+    run_uid = written(tiled_server, path, documents, rows)
+    found = asked(tiled_server, run_uid)
+    assert found is not None
+    told, heard = frames_of(found), frames_of(documents)
+    opened, closed = told[0], told[-1]
+    assert isinstance(opened, RunOpened)
+    assert opened.metadata["sample"] == "PbS"
+    assert isinstance(closed, RunClosed)
+    assert closed == heard[-1]
+
+    def plain(happenings: list[object]) -> dict[object, object]:
+        frames = [h for h in happenings if isinstance(h, FrameReference)]
+        return {
+            (f.key.stream, f.key.data_key, f.key.seq_num, f.key.index): (
+                f.location,
+                f.shape,
+                f.dtype,
+                dict(f.readings),
+            )
+            for f in frames
+        }
+
+    assert plain(told) == plain(heard)
+
+
+def test_a_run_without_a_stop_has_none(tiled_server: RunningServer, folder: Path) -> None:
+    path = folder / "open.h5"
+    run = RunOfDocuments(uri=f"file://localhost{path}")
+    run.declare()
+    run.open_file()
+    run.shot()
+    run_uid = written(tiled_server, path, run.documents, 1)
+    found = asked(tiled_server, run_uid)
+    assert found is not None
+    assert [name for name, _ in found].count("stop") == 0
+    assert sum(isinstance(h, FrameReference) for h in frames_of(found)) == 1
+
+
+@pytest.mark.parametrize("run_uid", ["no-such-run", "../raw", "a/b", ""])
+def test_a_run_that_is_not_there_is_none(tiled_server: RunningServer, run_uid: str) -> None:
+    assert asked(tiled_server, run_uid) is None
