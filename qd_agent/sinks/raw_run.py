@@ -1,14 +1,17 @@
 """A raw run as Tiled keeps it, turned back into the documents that announced it.
 
-Tiled joins stream_datum documents and forgets which rows of a file they named. Where one stream
-has a file to itself, its events are its rows, in order; where several share one (dark and light
-frames), the times of all their events give the order, if there are as many events as rows.
+Tiled joins stream_datum documents and forgets which rows of a file they named, and of streams that
+share a stream_resource it keeps the array with one of them only. Where one stream has a file to
+itself, its events are its rows, in order; where several share one (dark and light frames), the
+times of all their events give the order, if there are as many events as rows. Else the frames of
+that file are not announced: none is better than a light one taken for a dark one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from qd_agent.core.ports import Document
@@ -26,25 +29,36 @@ class _Event:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One detector of one stream: where its rows lie, and how many events they are."""
+class _Dataset:
+    """Where the rows of a detector lie, and how many events of one or more streams they are."""
 
-    stream: str
-    data_key: str
     count: int
     uri: str
     mimetype: str
     parameters: Mapping[str, object]
-    descriptor: str
 
     @property
     def file(self) -> tuple[str, str]:
         return self.uri, str(self.parameters.get("dataset"))
 
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """An event stream: its descriptor, its events, and its detectors' data as Tiled keeps it."""
+
+    descriptor: Mapping[str, Any]
+    events: Sequence[_Event]
+    datasets: Mapping[str, _Dataset]
+
     @property
-    def resource(self) -> str:
-        """Uid of the stream_resource that is made up for it."""
-        return f"resource-{self.descriptor}-{self.data_key}"
+    def uid(self) -> str:
+        return str(self.descriptor["uid"])
+
+    @property
+    def detectors(self) -> list[str]:
+        """The data keys whose pixels lie in files."""
+        keys: Mapping[str, Mapping[str, object]] = self.descriptor.get("data_keys", {})
+        return [str(name) for name, key in keys.items() if key.get("external")]
 
 
 def raw_documents(
@@ -95,20 +109,15 @@ def _documents(node: Any) -> list[Document] | None:
     start = metadata.get("start")
     if not isinstance(start, Mapping):
         return None
+    run_uid = str(start["uid"])
+    streams = [_stream(name, child, run_uid) for name, child in _streams(node).items()]
     documents: list[Document] = [("start", dict(start))]
-    parts: list[_Part] = []
-    events: dict[str, list[_Event]] = {}
-    for name, stream in _streams(node).items():
-        descriptor = _descriptor(name, stream, str(start["uid"]))
-        documents.append(("descriptor", descriptor))
-        events[name] = _events(stream)
-        parts += _parts(name, stream, descriptor)
-    documents += [("stream_resource", _resource(part, str(start["uid"]))) for part in parts]
-    documents += _datums(parts, events)
-    descriptors = {part.stream: part.descriptor for part in parts}
-    for name, found in events.items():
-        if name in descriptors:
-            documents += [("event", _event_document(event, descriptors[name])) for event in found]
+    documents += [("descriptor", dict(stream.descriptor)) for stream in streams]
+    for data_key in dict.fromkeys(key for stream in streams for key in stream.detectors):
+        sharing = [stream for stream in streams if data_key in stream.detectors]
+        documents += _frames_of(data_key, sharing, run_uid)
+    for stream in streams:
+        documents += [("event", _event_document(event, stream.uid)) for event in stream.events]
     stop = metadata.get("stop")
     if isinstance(stop, Mapping):
         documents.append(("stop", dict(stop)))
@@ -156,71 +165,93 @@ def _events(stream: Any) -> list[_Event]:
     ]
 
 
-def _parts(name: str, stream: Any, descriptor: Mapping[str, Any]) -> list[_Part]:
-    found: list[_Part] = []
-    for key, declared in dict(descriptor.get("data_keys", {})).items():
-        if not declared.get("external") or key not in stream:
-            continue
-        sources = stream[key].data_sources()
-        shape, per_event = tuple(stream[key].shape), tuple(declared.get("shape", ()))
-        if not sources or len(sources[0].assets) != 1 or not shape or not per_event:
-            continue
-        source = sources[0]
-        stacked = len(shape) == len(per_event) + 1 or len(per_event) == 2
-        found.append(
-            _Part(
-                stream=name,
-                data_key=str(key),
-                count=int(shape[0]) if stacked else int(shape[0]) // int(per_event[0]),
-                uri=str(source.assets[0].data_uri),
-                mimetype=str(source.mimetype),
-                parameters=dict(source.parameters),
-                descriptor=str(descriptor["uid"]),
-            )
-        )
-    return found
-
-
-def _resource(part: _Part, run_uid: str) -> dict[str, object]:
-    return {
-        "uid": part.resource,
-        "run_start": run_uid,
-        "data_key": part.data_key,
-        "mimetype": part.mimetype,
-        "uri": part.uri,
-        "parameters": dict(part.parameters),
+def _stream(name: str, node: Any, run_uid: str) -> _Stream:
+    descriptor = _descriptor(name, node, run_uid)
+    keys: Mapping[str, Mapping[str, Any]] = dict(descriptor).get("data_keys") or {}  # pyright: ignore[reportAssignmentType] - Tiled's metadata
+    datasets = {
+        str(key): found
+        for key, declared in keys.items()
+        if declared.get("external") and (found := _dataset(node, key, declared)) is not None
     }
+    return _Stream(descriptor, _events(node), datasets)
 
 
-def _datums(parts: Sequence[_Part], events: Mapping[str, Sequence[_Event]]) -> list[Document]:
+def _dataset(stream: Any, key: str, declared: Mapping[str, Any]) -> _Dataset | None:
+    """Give the one dataset of a detector; None where it has none, or several files."""
+    node = _child(stream, key)
+    if node is None:
+        return None
+    sources = node.data_sources()
+    shape, per_event = tuple(node.shape), tuple(declared.get("shape", ()))
+    if not sources or len(sources[0].assets) != 1 or not shape or not per_event:
+        return None
+    source = sources[0]
+    stacked = len(shape) == len(per_event) + 1 or len(per_event) == 2
+    return _Dataset(
+        count=int(shape[0]) if stacked else int(shape[0]) // int(per_event[0]),
+        uri=str(source.assets[0].data_uri),
+        mimetype=str(source.mimetype),
+        parameters=dict(source.parameters),
+    )
+
+
+def _frames_of(data_key: str, sharing: Sequence[_Stream], run_uid: str) -> list[Document]:
+    """Announce the frames of one detector, in all streams that have it."""
+    found = [
+        (stream, stream.datasets[data_key]) for stream in sharing if data_key in stream.datasets
+    ]
+    files = list(dict.fromkeys(dataset.file for _, dataset in found))
+    if len(files) > 1 and len(found) < len(sharing):
+        return []  # one of the files holds the frames of a stream that does not say which
     documents: list[Document] = []
-    for file in dict.fromkeys(part.file for part in parts):
-        sharing = [part for part in parts if part.file == file]
-        if len(sharing) == 1:
-            (part,) = sharing
-            numbers = [event.seq_num for event in events[part.stream]]
-            if len(numbers) != part.count:
-                numbers = list(range(1, part.count + 1))
-            rows = [(part, number) for number in numbers]
-        elif all(len(events[part.stream]) == part.count for part in sharing):
-            timed = [(event, part) for part in sharing for event in events[part.stream]]
-            timed.sort(key=_time)
-            rows = [(part, event.seq_num) for event, part in timed]
-        else:
-            continue
-        documents += [_datum(part, row, number) for row, (part, number) in enumerate(rows)]
+    for file in files:
+        datasets = [dataset for _, dataset in found if dataset.file == file]
+        members = sharing if len(files) == 1 else [s for s, d in found if d.file == file]
+        rows = _rows(members, sum(dataset.count for dataset in datasets))
+        resource = f"resource-{run_uid}-{data_key}-{files.index(file)}"
+        documents.append(("stream_resource", _resource(resource, run_uid, data_key, datasets[0])))
+        documents += [_datum(resource, s.uid, row, seq) for row, (s, seq) in enumerate(rows)]
     return documents
 
 
-def _time(row: tuple[_Event, _Part]) -> float:
-    return row[0].time
+def _rows(sharing: Sequence[_Stream], count: int) -> list[tuple[_Stream, int]]:
+    """Give stream and sequence number of every row of a file; nothing where that is not certain."""
+    if len(sharing) == 1:
+        (stream,) = sharing
+        numbers = [event.seq_num for event in stream.events]
+        if len(numbers) != count:
+            numbers = list(range(1, count + 1))
+        return [(stream, number) for number in numbers]
+    timed = sorted(
+        ((event.time, at, event.seq_num) for at, s in enumerate(sharing) for event in s.events),
+        key=_first,
+    )
+    at_once = any(a[0] == b[0] and a[1] != b[1] for a, b in pairwise(timed))
+    if len(timed) != count or at_once:
+        return []
+    return [(sharing[at], number) for _, at, number in timed]
 
 
-def _datum(part: _Part, row: int, number: int) -> Document:
+def _first(row: tuple[float, int, int]) -> float:
+    return row[0]
+
+
+def _resource(uid: str, run_uid: str, data_key: str, dataset: _Dataset) -> dict[str, object]:
+    return {
+        "uid": uid,
+        "run_start": run_uid,
+        "data_key": data_key,
+        "mimetype": dataset.mimetype,
+        "uri": dataset.uri,
+        "parameters": dict(dataset.parameters),
+    }
+
+
+def _datum(resource: str, descriptor: str, row: int, number: int) -> Document:
     return "stream_datum", {
-        "uid": f"datum-{part.resource}-{row}",
-        "stream_resource": part.resource,
-        "descriptor": part.descriptor,
+        "uid": f"datum-{resource}-{row}",
+        "stream_resource": resource,
+        "descriptor": descriptor,
         "indices": {"start": row, "stop": row + 1},
         "seq_nums": {"start": number, "stop": number + 1},
     }

@@ -15,7 +15,7 @@ from qd_agent.documents import RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
 from qd_agent.sinks.raw_run import raw_documents
-from tests.helpers.documents import RunOfDocuments, fly_scan, scan_with_darks, step_scan
+from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
 from tests.helpers.servers import tiled_client
 
 SETTINGS = TiledSettings()
@@ -47,11 +47,28 @@ def written(server: RunningServer, path: Path, documents: Sequence[Document], ro
     return str(documents[0][1]["uid"])
 
 
+def darks_then_light(separate: bool = False, apart_s: float = 100.0, **options) -> list[Document]:
+    """Two darks and four light frames in one file, under one stream_resource or two."""
+    run = RunOfDocuments(**options)
+    run.declare("dark")
+    run.open_file()
+    for _ in range(2):
+        run.shot("dark")
+    run.time += apart_s
+    run.declare("primary")
+    if separate:
+        run.open_file()
+        run._index = 2
+    for _ in range(4):
+        run.shot()
+    return run.stop()
+
+
 def asked(server: RunningServer, run_uid: str) -> list[Document] | None:
     return raw_documents(SETTINGS, TiledConnection(server.url, server.secret), run_uid)
 
 
-@pytest.mark.parametrize("kind", ["step", "darks", "fly"])
+@pytest.mark.parametrize("kind", ["step", "darks", "separate", "fly"])
 def test_the_documents_announce_the_same_frames(
     tiled_server: RunningServer, folder: Path, kind: str
 ) -> None:
@@ -59,7 +76,8 @@ def test_the_documents_announce_the_same_frames(
     options = {"uri": f"file://localhost{path}", "metadata": {"sample": "PbS"}}
     documents, rows = {
         "step": (step_scan(3, **options), 3),
-        "darks": (scan_with_darks(2, 4, **options), 6),
+        "darks": (darks_then_light(**options), 6),
+        "separate": (darks_then_light(separate=True, **options), 6),
         "fly": (fly_scan([2, 3], **options), 5),
     }[kind]
     run_uid = written(tiled_server, path, documents, rows)
@@ -85,6 +103,18 @@ def test_the_documents_announce_the_same_frames(
         }
 
     assert plain(told) == plain(heard)
+
+
+def test_no_light_frame_is_taken_for_a_dark_one_when_times_do_not_tell(
+    tiled_server: RunningServer, folder: Path
+) -> None:
+    path = folder / "unclear.h5"
+    documents = darks_then_light(apart_s=0.0, uri=f"file://localhost{path}")
+    found = asked(tiled_server, written(tiled_server, path, documents, 6))
+    assert found is not None
+    told = frames_of(found)
+    assert [h for h in told if isinstance(h, FrameReference)] == []
+    assert told[-1] == frames_of(documents)[-1], "that frames are missing is known all the same"
 
 
 def test_a_run_without_a_stop_has_none(tiled_server: RunningServer, folder: Path) -> None:
