@@ -43,6 +43,10 @@ FLAT_TOP = 12
 """Points of a cut-off peak: 0.034 1/Å, half of the narrowest peak. By chance never so many."""
 
 
+LEVEL = 0.9
+"""What is level over so much of its length is no cut-off peak but a flat line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """No size, and why."""
@@ -99,7 +103,7 @@ def check_data(intensity: Float, coverage: Float) -> Refusal | None:
 def _check_shape(values: Float, mean: float) -> Refusal | None:
     """Refuse saturated and over-subtracted patterns; `values` are finite, 1 at most."""
     cut = flat_top(values)
-    if cut >= FLAT_TOP:
+    if FLAT_TOP <= cut < LEVEL * values.size:
         return Refusal(
             Verdict.BAD_FRAME,
             f"saturated: level over {cut} points at its highest, as no measured peak is; expose "

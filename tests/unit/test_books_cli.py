@@ -1,111 +1,69 @@
-"""The books on the command line, beside an agent that holds them and without one."""
+"""The books from the command line, beside a ledger that no agent uses."""
 
 import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from qd_agent.cli import app
 from qd_agent.config import SINKS
-from qd_agent.core.errors import Fatal, Mistake
+from qd_agent.core.errors import Mistake
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.prediction import Estimate, Verdict
-from qd_agent.daemon_lock import alone_in
 from qd_agent.ledger import Ledger
 from tests.helpers import records
 
-BAD = Estimate(verdict=Verdict.BAD_FRAME, reason="not readable: truncated")
+UID = "3f0c-run"
 
 
 @pytest.fixture
-def data(tmp_path: Path):
-    """A ledger with a whole run, one that lacks frames, and an open one."""
-    book = Ledger(tmp_path / "ledger.sqlite", "pbs-1", SINKS)
-    for run, estimates in {"aa-1": [records.sized(), BAD], "ab-2": [records.sized()]}.items():
-        book.open_run(RunOpened(run, 1.7e9, {}))
-        for n, estimate in enumerate(estimates, start=1):
-            book.see(records.reference(run, n))
-            book.predict(records.prediction(run, n, estimate), None, None)
-        book.close_run(RunClosed(run, 1.7e9, "success", "", {"primary": 2}))
-    book.open_run(RunOpened("c-3", 1.7e9 + 1, {}))
-    book.note("c-3", "open, nothing new since: Tiled has no stop document either")
-    book.delivered("redis", book.undelivered("redis", 2))
-    book.close()
+def data(tmp_path: Path) -> Path:
+    """Three frames: two sized, one set aside; the stop counted four."""
+    ledger = Ledger(tmp_path / "ledger.sqlite", "pbs-1", SINKS)
+    ledger.open_run(RunOpened(UID, 1.0, {}))
+    bad = Estimate(verdict=Verdict.BAD_FRAME, reason="it is truncated")
+    for n, estimate in ((1, records.sized()), (2, records.sized()), (3, bad)):
+        ledger.see(records.reference(UID, seq_num=n))
+        prediction = records.prediction(UID, seq_num=n, estimate=estimate)
+        ledger.predict(prediction, None, None)
+    ledger.close_run(RunClosed(UID, 2.0, "success", "", {"primary": 4}))
+    ledger.close()
     return tmp_path
 
 
-def qd(*arguments: str, code: int = 0) -> str:
-    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done.stdout
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
 
 
-def test_runs_shows_every_account(data: Path):
-    lines = qd("runs", "--data", str(data), code=1).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["aa-1", "ab-2", "c-3", "open,"]
-    whole, lacking = lines[1].split(), lines[2].split()
-    assert whole[3:] == [
-        "success",
-        *["2", "2", "1", "0", "1", "0", "0"],
-        *["redis", "2,", "tiled", "0"],
-    ]
-    assert lacking[3:] == [
-        "success",
-        *["2", "1", "1", "0", "0", "0", "1"],
-        *["redis", "0,", "tiled", "0"],
-    ]
-
-
-def test_runs_as_json_says_what_is_expected_and_delivered(data: Path):
-    found = json.loads(qd("runs", "--data", str(data), "--json", "--run", "aa"))
-    assert len(found) == 1
-    assert found[0]["expected"] == found[0]["seen"] == 2
-    assert (found[0]["state"], found[0]["missing"]) == ("closed", 0)
-    assert found[0]["delivered"] == {"redis": 2, "tiled": 0}
-    (opened,) = json.loads(qd("runs", "--data", str(data), "--json", "--run", "c-3"))
-    assert (opened["state"], opened["expected"]) == ("open", None)
-    assert opened["note"].startswith("open, nothing new since")
-
-
-def test_a_run_is_named_by_its_beginning_and_mistakes_are_said(data: Path):
-    for start, said in (("a", "2 runs begin with 'a'"), ("zz", "no run 'zz'")):
-        with pytest.raises(Mistake, match=said):
-            qd("runs", "--data", str(data), "--run", start)
-    with pytest.raises(Mistake, match="no ledger in"):
-        qd("runs", "--data", str(data / "nowhere"))
+def test_runs_says_what_is_missing_and_its_exit_code_says_so_too(data: Path):
+    done = call("runs", "--data", str(data), "--json")
+    (run,) = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert (run["uid"], run["expected"], run["seen"], run["missing"]) == (UID, 4, 3, 1)
+    assert (run["sized"], run["set_aside"]) == (2, 1)
+    shown = call("runs", "--data", str(data))
+    assert UID in shown.stdout
 
 
 def test_set_aside_frames_are_listed_with_their_reason(data: Path):
-    (line,) = qd("set-aside", "list", "--data", str(data)).splitlines()
-    assert line == "aa-1 primary/det frame 2: not readable: truncated"
-    (found,) = json.loads(qd("set-aside", "list", "--data", str(data), "--json"))
-    assert (found["run_uid"], found["seq_num"], found["revision"]) == ("aa-1", 2, 0)
-    assert qd("set-aside", "list", "--data", str(data), "--run", "c-3") == "no frame is set aside\n"
+    done = call("set-aside", "list", "--data", str(data), "--run", "3f0c")
+    assert "frame 3" in done.stdout
+    assert "truncated" in done.stdout
 
 
-def test_a_retry_reaches_a_running_agent_through_the_books(data: Path):
-    agent = Ledger(data / "ledger.sqlite", "pbs-1", SINKS)
-    with alone_in(data):
-        assert "no such frame" in qd("set-aside", "retry", "--data", str(data), "--frame", "1")
-        text = qd("set-aside", "retry", "--data", str(data), "--run", "aa", "--frame", "2")
-        assert text == "1 frames are to be tried anew; the running agent takes them up\n"
-    todo = agent.next_retry(now=float("inf"))
-    assert todo is not None
-    assert (todo.reference.key.seq_num, todo.revision) == (2, 1)
-    agent.close()
+def test_a_retried_frame_is_open_again(data: Path):
+    done = call("set-aside", "retry", "--data", str(data), "--frame", "3")
+    assert "1 frames are to be tried anew" in done.stdout
+    (run,) = json.loads(call("runs", "--data", str(data), "--json").stdout)
+    assert (run["set_aside"], run["open"]) == (0, 1)
+    again = call("set-aside", "retry", "--data", str(data))
+    assert "no such frame" in again.stdout
 
 
-def test_a_retry_without_an_agent_waits_for_the_next_start(data: Path):
-    assert "the next start takes them up" in qd("set-aside", "retry", "--data", str(data))
-
-
-def test_one_agent_at_a_time_holds_a_folder(tmp_path: Path):
-    with (
-        alone_in(tmp_path),
-        pytest.raises(Fatal, match="another agent works in the data folder"),
-        alone_in(tmp_path),
-    ):
-        pass
-    with alone_in(tmp_path):
-        pass
+def test_a_folder_without_a_ledger_and_an_unknown_run_are_named(data: Path, tmp_path: Path):
+    missing = call("runs", "--data", str(tmp_path / "none"))
+    assert isinstance(missing.exception, Mistake)
+    assert "no ledger" in str(missing.exception)
+    unknown = call("runs", "--data", str(data), "--run", "zzz")
+    assert "no run 'zzz'" in str(unknown.exception)

@@ -110,6 +110,10 @@ def test_a_peak_that_was_cut_off_is_saturated_also_after_a_correction(level: flo
         assert "saturated" in refusal.reason
 
 
+def test_a_flat_line_is_flat_and_not_saturated():
+    assert check_data(np.full_like(Q, 7.0), np.ones_like(Q)) is None
+
+
 def test_clean_and_interpolated_patterns_are_not_taken_for_saturated():
     assert flat_top(peaks()) < FLAT_TOP
     coarse = np.arange(0.99, 15.1, 0.03)
