@@ -132,7 +132,7 @@ def _in_use(folder: Path) -> bool:
     from qd_agent.daemon_lock import alone_in  # noqa: PLC0415 - with the others of its kind
 
     try:
-        with alone_in(folder):
+        with alone_in(folder, patience_s=0.0):
             return False
     except Fatal:
         return True

@@ -1,6 +1,8 @@
 """Threads of the daemon: nothing is dropped on the way in, a sink that is away costs nothing."""
 
+import os
 import queue
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +14,9 @@ from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Provenance
 from qd_agent.courier import Courier
+from qd_agent.health import Health
 from qd_agent.ledger import Delivery, Ledger
-from qd_agent.service import Intake
+from qd_agent.service import WEIGHT_BYTES, DocumentQueue, Intake, Service
 from tests.helpers import records
 
 PATIENCE = 10.0
@@ -204,3 +207,86 @@ def test_a_sink_with_nothing_to_deliver_is_up_only_when_its_pulse_says_so(ledger
     sink.away.clear()
     made.stop()
     made.join(PATIENCE)
+
+
+class Image:
+    """Stands for an array of so many bytes."""
+
+    def __init__(self, nbytes: int):
+        self.nbytes = nbytes
+
+
+def test_the_queue_is_bounded_by_number_and_by_bytes():
+    documents = DocumentQueue(5)
+    for n in range(5):
+        documents.put_nowait(("event", {"n": n}))
+    with pytest.raises(queue.Full):
+        documents.put_nowait(("event", {}))
+    assert [documents.get_nowait()[1] for _ in range(5)] == [{"n": n} for n in range(5)]
+    documents.put_nowait(("event", {"data": {"image": Image(4 * WEIGHT_BYTES)}}))
+    assert documents.count() == 1
+    with pytest.raises(queue.Full):
+        documents.put_nowait(("event", {}))
+    documents.get_nowait()
+    assert documents.empty()
+
+
+class NoFrames:
+    """An agent that takes documents in and has no frame to answer."""
+
+    def __init__(self):
+        self.noted: list[str] = []
+        self.turns = 0
+
+    def note_all(self, documents: Sequence[Document]) -> None:
+        self.noted += [name for name, _ in documents]
+
+    def recover(self) -> int:
+        return 0
+
+    def work(self) -> None:
+        self.turns += 1
+
+
+def service(agent: NoFrames, documents: DocumentQueue, **options) -> Service:
+    health = Health("agent", "nowhere", "pbs-1")
+    return Service(agent, Source([]), {}, health, documents=documents, **options)  # type: ignore[arg-type]
+
+
+def test_documents_in_hand_at_the_end_are_written_down():
+    agent, documents = NoFrames(), DocumentQueue(100)
+    begun = threading.Event()
+
+    def chores() -> None:
+        documents.put(("stop", {}))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    service(agent, documents, begin=begun.set, chores=chores).run()
+    assert begun.is_set()
+    assert agent.noted == ["stop"]
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch):
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    def chores() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    service(NoFrames(), DocumentQueue(1), chores=chores).run()
+    assert codes == [128 + signal.SIGTERM]
+
+
+def test_work_on_the_books_alone_ends_when_it_is_done():
+    agent = NoFrames()
+    service(agent, DocumentQueue(1), finished=lambda: agent.turns >= 2).run()
+    assert agent.turns == 2
+
+
+def test_a_thread_that_cannot_go_on_stops_the_service():
+    failing = Source([Fatal("the socket is gone")])
+    agent, documents = NoFrames(), DocumentQueue(1)
+    made = Service(agent, failing, {}, Health("a", "b", "c"), documents=documents)  # type: ignore[arg-type]
+    with pytest.raises(Fatal, match="the socket is gone"):
+        made.run()
