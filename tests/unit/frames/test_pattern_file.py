@@ -217,7 +217,7 @@ def test_what_is_written_exactly_is_read_exactly(
     tmp_path: Path, table: list[tuple[float, float]], sep: str, crlf: bool
 ):
     rows = np.array(sorted(table))
-    if not (np.diff(rows[:, 0]) > 0).all():  # 0.0 and -0.0 are one x
+    if not (rows[1:, 0] > rows[:-1, 0]).all():  # 0.0 and -0.0 are one x
         return
     lines = ["# x" + sep + "I", *(f"{x!r}{sep}{y!r}" for x, y in rows.tolist())]
     path = _file(tmp_path, ("\r\n" if crlf else "\n").join(lines))
