@@ -12,6 +12,7 @@ import typer
 from qd_agent import __version__
 from qd_agent.books_cli import register as register_books
 from qd_agent.core.errors import Mistake, QdError
+from qd_agent.keys_cli import register as register_keys
 
 app = typer.Typer(
     name="qd-agent",
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 register_books(app)
+register_keys(app)
 
 _USER_MISTAKE, _FATAL = 2, 1
 

@@ -24,7 +24,18 @@ class Pulsing(Protocol):
 
 @dataclass(slots=True)
 class Health:
-    """What the heartbeat says of the daemon."""
+    """What the heartbeat says of the daemon.
+
+    Attributes:
+        agent_id: name of the agent.
+        source: where documents come from.
+        model: name, version and hash.
+        started: UTC epoch s.
+        last_frame: time of the newest frame answered, UTC epoch s.
+        state: 'starting', 'running' or 'stopping'.
+        source_state: 'connected', 'connecting', or why the source lets us have nothing.
+        refused: messages that were no document.
+    """
 
     agent_id: str
     source: str
@@ -32,6 +43,8 @@ class Health:
     started: float = field(default_factory=time.time)
     last_frame: float | None = None
     state: str = "starting"
+    source_state: str = "connecting"
+    refused: int = 0
 
     def fields(
         self, ledger: Ledger, sinks: Mapping[str, str], queued: int
@@ -39,7 +52,8 @@ class Health:
         """Give the heartbeat's fields, all of them plain text or numbers.
 
         Of the `open` frames, `away` cannot be read now and are tried again; `behind_s` is how long
-        ago the oldest of the others was seen.
+        ago the oldest of the others was seen. `lag_SINK_s` is how long ago the first of the
+        predictions was made that a sink has not been given.
 
         Args:
             ledger: the books.
@@ -56,6 +70,8 @@ class Health:
             "version": __version__,
             "model": self.model,
             "source": self.source,
+            "source_state": self.source_state,
+            "refused": self.refused,
             "started": self.started,
             "time": time.time(),
             "last_frame": self.last_frame or "",
@@ -67,4 +83,5 @@ class Health:
         for name, state in sinks.items():
             fields[f"sink_{name}"] = state
             fields[f"backlog_{name}"] = ledger.backlog(name)
+            fields[f"lag_{name}_s"] = round(ledger.lag(name), 1)
         return fields

@@ -141,7 +141,9 @@ def print_status(config: Path | None, data: Path | None, *, as_json: bool) -> bo
     elif not agents:
         sys.stdout.write("no agent is alive (none has reported to this Redis lately)\n")
     else:
-        sys.stdout.write("\n\n".join(_health(agent) for agent in agents) + "\n")
+        sys.stdout.write(
+            "\n\n".join("\n".join(health_lines(agent, time.time())) for agent in agents) + "\n"
+        )
     return bool(agents)
 
 
@@ -165,22 +167,47 @@ def _where_redis_is(config: Path | None, data: Path | None) -> tuple[RedisConnec
     return RedisConnection(running.url, running.secret), prefix
 
 
-def _health(agent: Mapping[str, str]) -> str:
-    now = time.time()
-    last = agent.get("last_frame", "")
+def health_lines(agent: Mapping[str, str], now: float) -> list[str]:
+    """Say in plain lines how an agent does, what waits in it, and what each store lacks.
+
+    Args:
+        agent: the fields of its heartbeat.
+        now: UTC epoch s.
+    """
+    ago = _seconds_since(agent.get("last_frame", ""), now)
     sinks = [name.removeprefix("sink_") for name in agent if name.startswith("sink_")]
-    lines = [
+    return [
         f"{agent.get('agent_id', '?')}: {agent.get('state', '?')} on {agent.get('host', '?')}, "
         f"pid {agent.get('pid', '?')}, version {agent.get('version', '?')}",
-        f"  source     {agent.get('source', '?')}, "
-        f"{agent.get('queued_documents', '?')} documents waiting",
+        f"  source     {agent.get('source', '?')}: {agent.get('source_state', '?')}",
+        f"  documents  {agent.get('queued_documents', '?')} waiting, "
+        f"{agent.get('refused', '?')} refused",
         f"  model      {agent.get('model', '?')}",
         f"  frames     {agent.get('seen', '?')} seen: {agent.get('sized', '?')} sized, "
         f"{agent.get('abstained', '?')} abstained, {agent.get('set_aside', '?')} set aside, "
         f"{agent.get('open', '?')} open",
-        f"  last frame {f'{now - float(last):.0f} s ago' if last else 'none yet'}",
+        f"  behind     {_seconds(agent.get('behind_s'))}, "
+        f"{agent.get('away', '?')} of the open frames cannot be read now",
+        f"  last frame {ago}",
+        *(_sink_line(agent, sink) for sink in sinks),
     ]
-    for sink in sinks:
-        backlog = agent.get(f"backlog_{sink}", "?")
-        lines.append(f"  {sink:<10} {agent[f'sink_{sink}']}, {backlog} predictions waiting")
-    return "\n".join(lines)
+
+
+def _seconds_since(text: str, now: float) -> str:
+    try:
+        return f"{now - float(text):.0f} s ago" if text else "none yet"
+    except ValueError:
+        return "?"
+
+
+def _sink_line(agent: Mapping[str, str], sink: str) -> str:
+    waiting = agent.get(f"backlog_{sink}", "?")
+    line = f"  {sink:<10} {agent[f'sink_{sink}']}, {waiting} predictions waiting"
+    return line if waiting == "0" else f"{line}, for {_seconds(agent.get(f'lag_{sink}_s'))}"
+
+
+def _seconds(text: str | None) -> str:
+    try:
+        return f"{float(text or ''):.0f} s"
+    except ValueError:  # of another version, or not written by an agent at all
+        return "?"

@@ -29,6 +29,11 @@ QUEUE_SIZE = 10_000
 """Documents in hand at most; beyond it the source itself holds back."""
 WEIGHT_BYTES = 1 << 15
 """A document counts once more for every so many bytes of images: 10,000 of these are 320 MB."""
+REFUSALS_SAID = 100
+"""Refused messages that are each said in the log; after them one in as many is."""
+STATE_PAUSE_S = 5.0
+"""Shortest time between two lines about the source's state: a peer may come and go ten times a
+second."""
 DRAIN = 500
 """Documents written down at most before the next frame is taken in hand."""
 
@@ -66,6 +71,8 @@ def _weight(document: Document) -> int:
 class Silence:
     """A source that never says anything, for work on the books alone."""
 
+    state = "connected"
+
     def receive(self, timeout: float) -> Document | None:
         """Give nothing after `timeout` seconds."""
         time.sleep(timeout)
@@ -82,6 +89,8 @@ class Intake(threading.Thread):
         super().__init__(name="intake", daemon=True)
         self._source, self._documents = source, documents
         self._stopping = threading.Event()
+        self._said, self._say_again = "connecting", 0.0
+        self.state = "connecting"
         self.refused = 0
         self.failure: Fatal | None = None
 
@@ -91,8 +100,7 @@ class Intake(threading.Thread):
             try:
                 document = self._source.receive(timeout=0.2)
             except BadFrame as error:
-                self.refused += 1
-                _log.warning("message refused", reason=str(error), refused=self.refused)
+                self._refuse(error)
             except Unavailable as error:
                 _log.warning("source is away", reason=str(error))
                 self._stopping.wait(1.0)
@@ -102,6 +110,24 @@ class Intake(threading.Thread):
             else:
                 if document is not None:
                     self._put(document)
+            self._notice()
+
+    def _refuse(self, error: BadFrame) -> None:
+        """Count a message; say it, unless that would let a stranger fill the log's disk."""
+        self.refused += 1
+        if self.refused <= REFUSALS_SAID or self.refused % REFUSALS_SAID == 0:
+            _log.warning("message refused", reason=str(error), refused=self.refused)
+
+    def _notice(self) -> None:
+        """Say when the source's state has changed, at most every STATE_PAUSE_S seconds."""
+        self.state = self._source.state
+        if self.state == self._said or time.monotonic() < self._say_again:
+            return
+        self._said, self._say_again = self.state, time.monotonic() + STATE_PAUSE_S
+        if self.state == "connected":
+            _log.info("source is connected")
+        else:
+            _log.warning("source is not connected", reason=self.state)
 
     def _put(self, document: Document) -> None:
         while not self._stopping.is_set():
@@ -180,6 +206,7 @@ class Service:
     def _turn(self) -> None:
         """Write down what came in, then answer one frame."""
         self._check()
+        self._health.source_state, self._health.refused = self._intake.state, self._intake.refused
         documents = self._come_in(wait=0.1 if self._idle else 0.0)
         if documents:
             self._agent.note_all(documents)

@@ -15,6 +15,7 @@ import typer
 from simulated_beamline.errors import BeamlineError
 
 if TYPE_CHECKING:
+    from simulated_beamline.publish import Curve
     from simulated_beamline.session import Outlets, ScanRequest
 
 app = typer.Typer(
@@ -36,6 +37,13 @@ Flip = Annotated[bool, typer.Option("--flip-rows", help="Store rows against the 
 Sample = Annotated[str, typer.Option(help="Sample name for the start document.")]
 Zmq = Annotated[str, typer.Option(help="Address to publish documents at (it is bound here).")]
 Prefix = Annotated[str, typer.Option(help="First word of every ZMQ message.")]
+CurveKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Encrypt with this key pair (publisher.key_secret)."),
+]
+CurveClients = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Let in only the public keys in this folder.")
+]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for a subscriber; 0: none.", min=0.0)]
 Tiled = Annotated[
     str | None, typer.Option(help="Tiled server to write into; its key is in TILED_API_KEY.")
@@ -68,6 +76,8 @@ def growth(
     output: Output = FOLDER,
     zmq: Zmq = ADDRESS,
     prefix: Prefix = "raw",
+    curve_key: CurveKey = None,
+    curve_clients: CurveClients = None,
     wait_for_subscriber: Wait = 0.0,
     tiled_uri: Tiled = None,
     drain: Drain = 60.0,
@@ -81,7 +91,9 @@ def growth(
     from simulated_beamline.synthesis import Kinetics
 
     common = modes.Common(output, rate, darks, seed, binning, flip_rows, sample)
-    outlets = _outlets(zmq, prefix, wait_for_subscriber, tiled_uri, drain)
+    outlets = _outlets(
+        zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
+    )
 
     def prepare() -> ScanRequest:
         kinetics = Kinetics(plateau_diameter_nm=plateau_diameter, plateau_share=share)
@@ -112,6 +124,8 @@ def patterns(
     output: Output = FOLDER,
     zmq: Zmq = ADDRESS,
     prefix: Prefix = "raw",
+    curve_key: CurveKey = None,
+    curve_clients: CurveClients = None,
     wait_for_subscriber: Wait = 0.0,
     tiled_uri: Tiled = None,
     drain: Drain = 60.0,
@@ -128,7 +142,9 @@ def patterns(
     from simulated_beamline import modes
 
     common = modes.Common(output, rate, darks, seed, binning, flip_rows, sample)
-    outlets = _outlets(zmq, prefix, wait_for_subscriber, tiled_uri, drain)
+    outlets = _outlets(
+        zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
+    )
     _take(
         lambda: modes.patterns(
             common, folder, unit=unit, wavelength=wavelength, repeat=repeat, counts=exposure
@@ -150,6 +166,8 @@ def frames(
     output: Output = FOLDER,
     zmq: Zmq = ADDRESS,
     prefix: Prefix = "raw",
+    curve_key: CurveKey = None,
+    curve_clients: CurveClients = None,
     wait_for_subscriber: Wait = 0.0,
     tiled_uri: Tiled = None,
     drain: Drain = 60.0,
@@ -162,16 +180,36 @@ def frames(
     from simulated_beamline import modes
 
     common = modes.Common(output, rate, flip_rows=flip_rows, sample_name=sample)
-    outlets = _outlets(zmq, prefix, wait_for_subscriber, tiled_uri, drain)
+    outlets = _outlets(
+        zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
+    )
     _take(lambda: modes.frames(common, folder, poni, mask, repeat), outlets, account)
 
 
-def _outlets(zmq: str, prefix: str, wait: float, tiled_uri: str | None, drain: float) -> Outlets:
+def _curve(key: Path | None, clients: Path | None) -> Curve | None:
+    from simulated_beamline.publish import Curve
+
+    if key is None:
+        if clients is not None:
+            raise typer.BadParameter("--curve-clients belongs to --curve-key")
+        return None
+    return Curve(key, clients)
+
+
+def _outlets(
+    zmq: str,
+    prefix: str,
+    curve: Curve | None,
+    wait: float,
+    tiled_uri: str | None,
+    drain: float,
+) -> Outlets:
     from simulated_beamline.session import Outlets
 
     return Outlets(
         zmq=zmq,
         prefix=prefix,
+        curve=curve,
         wait_for_subscriber_s=wait,
         tiled_uri=tiled_uri,
         tiled_api_key=os.environ.get("TILED_API_KEY"),

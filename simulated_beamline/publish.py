@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
+from zmq.auth import CURVE_ALLOW_ANY, load_certificate
+from zmq.auth.thread import ThreadAuthenticator
 
 from simulated_beamline.errors import BeamlineError
 from simulated_beamline.wire import message
@@ -26,6 +30,20 @@ LONGEST_POLL_S = 0.2
 """How soon an interrupt is noticed while waiting for a subscriber."""
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Keys of an encrypted publisher, as `zmq.auth` and `qd-agent keys` make them.
+
+    Attributes:
+        key: file with the publisher's own pair (.key_secret).
+        clients: folder with the public keys that are let in; None lets in everybody who knows
+            the publisher's public key.
+    """
+
+    key: Path
+    clients: Path | None = None
+
+
 class ZmqPublisher:
     """A RunEngine callback that publishes documents on a bound XPUB socket.
 
@@ -39,12 +57,13 @@ class ZmqPublisher:
     Args:
         address: such as 'tcp://127.0.0.1:5578'.
         prefix: first word of every message, without spaces.
+        curve: keys; None publishes to everybody, unencrypted.
 
     Raises:
-        BeamlineError: the address cannot be bound.
+        BeamlineError: the address cannot be bound, or a key cannot be used.
     """
 
-    def __init__(self, address: str, prefix: bytes = b"raw") -> None:
+    def __init__(self, address: str, prefix: bytes = b"raw", curve: Curve | None = None) -> None:
         if b" " in prefix:
             raise BeamlineError(f"prefix {prefix.decode()!r} must not contain a space")
         self._prefix = prefix
@@ -52,6 +71,9 @@ class ZmqPublisher:
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.set_hwm(HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self._gatekeeper: ThreadAuthenticator | None = None
+        if curve is not None:
+            self._use(curve)
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
@@ -91,9 +113,28 @@ class ZmqPublisher:
         else:
             self.sent += 1
 
+    def _use(self, curve: Curve) -> None:
+        """Encrypt, and let in only who may; before the socket is bound."""
+        try:
+            public, secret = load_certificate(curve.key)
+            self._socket.curve_publickey, self._socket.curve_secretkey = public, secret or b""
+            self._socket.curve_server = True
+            self._gatekeeper = ThreadAuthenticator(self._context)
+            self._gatekeeper.start()
+            if curve.clients is not None and not curve.clients.is_dir():
+                raise NotADirectoryError(f"{curve.clients} is no folder of public keys")
+            location = CURVE_ALLOW_ANY if curve.clients is None else str(curve.clients)
+            self._gatekeeper.configure_curve(domain="*", location=location)
+        except (OSError, ValueError, zmq.ZMQError) as error:
+            self.close()
+            where = curve.key if curve.clients is None else f"{curve.key} and {curve.clients}"
+            raise BeamlineError(f"the CURVE keys {where} cannot be used: {error}") from None
+
     def close(self) -> None:
         """Let go of the socket, after a short time for what is still on its way."""
         self._socket.close()
+        if self._gatekeeper is not None:
+            self._gatekeeper.stop()
         self._context.term()
 
     def __enter__(self) -> Self:

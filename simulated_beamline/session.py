@@ -13,7 +13,7 @@ from typing import Any
 
 from simulated_beamline.archive import TiledArchive, tiled_connection
 from simulated_beamline.beamline import Callback, assemble
-from simulated_beamline.publish import ZmqPublisher
+from simulated_beamline.publish import Curve, ZmqPublisher
 from simulated_beamline.scenes import Scene
 
 
@@ -49,6 +49,7 @@ class Outlets:
     Attributes:
         zmq: address to publish at.
         prefix: first word of every ZMQ message.
+        curve: keys to encrypt with, or None.
         wait_for_subscriber_s: seconds to wait for one before the scan; 0 does not wait.
         tiled_uri: Tiled server to write into, or None.
         tiled_api_key: its key.
@@ -57,6 +58,7 @@ class Outlets:
 
     zmq: str
     prefix: str = "raw"
+    curve: Curve | None = None
     wait_for_subscriber_s: float = 0.0
     tiled_uri: str | None = None
     tiled_api_key: str | None = None
@@ -79,7 +81,8 @@ def run(
         BeamlineError: the address is taken, or nobody subscribed in time.
     """
     counter = _Counter(on_frame)
-    with ZmqPublisher(outlets.zmq, outlets.prefix.encode()) as publisher, _interrupts() as stop:
+    prefix = outlets.prefix.encode()
+    with ZmqPublisher(outlets.zmq, prefix, outlets.curve) as publisher, _interrupts() as stop:
         archive = None
         callbacks: list[Callback] = [publisher]
         if outlets.tiled_uri is not None:

@@ -19,6 +19,11 @@ Document = tuple[str, Mapping[str, object]]
 class DocumentSource(Protocol):
     """Where documents come from."""
 
+    @property
+    def state(self) -> str:
+        """'connected', 'connecting', or in a sentence why nothing can come."""
+        ...
+
     def receive(self, timeout: float) -> Document | None:
         """Give the next document, or None after `timeout` seconds.
 

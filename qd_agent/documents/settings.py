@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,6 +36,25 @@ class SourceSettings(BaseModel):
         ge=1,
         description="documents that the socket holds for us before it drops newer ones",
     )
+    curve_server_key: Path | None = Field(
+        default=None,
+        description="file with the publisher's (or proxy's) public key, as `qd-agent keys` makes "
+        "it: documents are taken from who holds its secret half only, and travel encrypted (CURVE)",
+    )
+    curve_secret_key: Path | None = Field(
+        default=None,
+        description="file with the agent's own key pair for CURVE, readable by its owner alone; "
+        "the publisher must know its public half",
+    )
+
+    @model_validator(mode="after")
+    def _both_keys_or_none(self) -> Self:
+        if (self.curve_server_key is None) != (self.curve_secret_key is None):
+            raise ValueError(
+                "CURVE needs both curve_server_key and curve_secret_key; `qd-agent keys DIR` makes "
+                "them"
+            )
+        return self
 
 
 class RouterSettings(BaseModel):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
 import zmq
 
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.ports import Document
+from qd_agent.documents.curve import read_keys
 from qd_agent.documents.settings import SourceSettings
 from qd_agent.documents.wire import loads
+from qd_agent.documents.zmq_link import Link
+
+RETRY_S = 2.0
+"""Pause before a publisher that has refused us is asked again."""
+HEARTBEAT_MS, SILENCE_MS = 10_000, 30_000
+"""How often a connection is asked whether it lives, and how long it may be silent. Without it a
+publisher's machine that loses its power leaves us with a connection that never says anything."""
 
 NAMES = frozenset(
     {
@@ -35,6 +45,8 @@ class ZmqSource:
     listens yet is no error. What was published before the connection stood, or beyond the high
     water mark, is gone without a trace; the router and the archive make up for it.
 
+    With keys (CURVE) documents are taken from the publisher that holds the other half only.
+
     Attributes:
         received: messages that came, usable or not.
         refused: messages of them that were no document.
@@ -52,7 +64,14 @@ class ZmqSource:
         self._socket.setsockopt(zmq.RCVHWM, settings.receive_high_water_mark)
         # ZeroMQ cuts the connection at this size, so leave room to name a too large document.
         self._socket.setsockopt(zmq.MAXMSGSIZE, 4 * settings.max_document_bytes)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
         self._socket.setsockopt(zmq.SUBSCRIBE, self._prefix + b" " if self._prefix else b"")
+        self._use_keys(settings)
+        self._link = Link(
+            self._context, self._socket, encrypted=settings.curve_server_key is not None
+        )
+        self._connect_again: float | None = None
         try:
             self._socket.connect(self._address)
         except zmq.ZMQError as error:
@@ -70,6 +89,7 @@ class ZmqSource:
             Unavailable: the socket is closed or broken.
         """
         try:
+            self._look_after_the_link()
             if not self._socket.poll(max(0, round(timeout * 1000.0)), zmq.POLLIN):
                 return None
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -87,10 +107,39 @@ class ZmqSource:
                 f"far): {error}"
             ) from error
 
+    @property
+    def state(self) -> str:
+        """'connected', 'connecting', or in a sentence why nothing can come."""
+        return self._link.state
+
     def close(self) -> None:
         """Close the socket; a second call does nothing."""
+        self._link.close()
         self._socket.close(0)
         self._context.term()
+
+    def _use_keys(self, settings: SourceSettings) -> None:
+        if settings.curve_server_key is None or settings.curve_secret_key is None:
+            return
+        try:
+            keys = read_keys(settings.curve_server_key, settings.curve_secret_key)
+        except Fatal:
+            self._socket.close(0)
+            self._context.term()
+            raise
+        self._socket.curve_serverkey = keys.server
+        self._socket.curve_publickey = keys.public
+        self._socket.curve_secretkey = keys.secret
+
+    def _look_after_the_link(self) -> None:
+        """Connect again, after a pause, where ZeroMQ has given up."""
+        self._link.look()
+        if self._link.given_up and self._connect_again is None:
+            self._connect_again = time.monotonic() + RETRY_S
+        if self._connect_again is not None and time.monotonic() >= self._connect_again:
+            self._connect_again, self._link.given_up = None, False
+            self._socket.disconnect(self._address)
+            self._socket.connect(self._address)
 
     def _decode(self, parts: list[bytes]) -> Document:
         if len(parts) != 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence, Set
 
 from qd_agent.core.frame import RunClosed, RunOpened
@@ -77,6 +78,18 @@ class Outbox(Books):
     def backlog(self, sink: str) -> int:
         """Count the predictions that `sink` has not confirmed."""
         return int(str(self._db.rows("SELECT COUNT(*) FROM outbox WHERE sink = ?", sink)[0][0]))
+
+    def lag(self, sink: str) -> float:
+        """Give how long ago the longest known frame was answered that `sink` lacks, s; 0 for none.
+
+        With `backlog`, it tells a store that is slow from one that has just been given a batch.
+        """
+        rows = self._db.rows(
+            "SELECT json_extract(prediction, '$.publication_time') FROM outbox JOIN frames "
+            "ON id = frame_id WHERE sink = ? ORDER BY frame_id LIMIT 1",
+            sink,
+        )
+        return max(0.0, time.time() - float(str(rows[0][0]))) if rows else 0.0
 
     def owes(self, sink: str) -> bool:
         """Tell whether `sink` is to be told anything that it can be told now."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import RunClosed, RunOpened
@@ -16,7 +17,7 @@ from qd_agent.core.prediction import Provenance
 from qd_agent.courier import Courier
 from qd_agent.health import Health
 from qd_agent.ledger import Delivery, Ledger
-from qd_agent.service import WEIGHT_BYTES, DocumentQueue, Intake, Service
+from qd_agent.service import REFUSALS_SAID, WEIGHT_BYTES, DocumentQueue, Intake, Service
 from tests.helpers import records
 
 PATIENCE = 10.0
@@ -26,6 +27,7 @@ class Source:
     """Gives what it was told to, then waits for the end of the test."""
 
     def __init__(self, script: Sequence[Document | Exception]):
+        self.state = "connected"
         self.script = list(script)
         self.dry = threading.Event()
 
@@ -55,6 +57,58 @@ def test_documents_arrive_in_order_whatever_comes_between_them():
     intake.stop()
     assert [documents.get_nowait()[0] for _ in range(2)] == ["start", "stop"]
     assert intake.refused == 1
+
+
+class Moody(Source):
+    """Is in another state each time that something was received."""
+
+    def __init__(self, states: Sequence[str]):
+        super().__init__([])
+        self.states = list(states)
+
+    def receive(self, timeout: float) -> Document | None:
+        if self.states:
+            self.state = self.states.pop(0)
+        else:
+            self.dry.set()
+        return None
+
+
+def test_what_stands_between_us_and_the_source_is_said_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("qd_agent.service.STATE_PAUSE_S", 0.0)
+    source = Moody(["connecting", "refused: wrong key", "refused: wrong key", "connected"])
+    with capture_logs() as said:
+        intake, _ = started(source)
+        assert source.dry.wait(PATIENCE)
+        intake.stop()
+    assert [(line["event"], line.get("reason")) for line in said] == [
+        ("source is not connected", "refused: wrong key"),
+        ("source is connected", None),
+    ]
+    assert intake.state == "connected"
+
+
+def test_a_source_that_comes_and_goes_does_not_fill_the_log():
+    source = Moody(["connected", "connecting"] * 500)
+    with capture_logs() as said:
+        intake, _ = started(source)
+        assert source.dry.wait(PATIENCE)
+        intake.stop()
+    assert len(said) == 1
+
+
+def test_a_flood_of_refused_messages_does_not_fill_the_log():
+    source = Source([BadFrame("port scanner")] * (10 * REFUSALS_SAID))
+    source.state = "connecting"
+    with capture_logs() as said:
+        intake, _ = started(source)
+        assert source.dry.wait(PATIENCE)
+        intake.stop()
+    assert intake.refused == 10 * REFUSALS_SAID
+    assert len(said) == REFUSALS_SAID + 9
+    assert said[-1]["refused"] == 10 * REFUSALS_SAID
 
 
 def test_a_full_queue_holds_the_source_back_and_drops_nothing():

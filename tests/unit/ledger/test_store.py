@@ -469,3 +469,15 @@ def test_any_order_of_repeats_delivers_each_answered_frame_once(script: list[tup
     account = book.account()
     assert account.seen == account.sized + account.open == len(seen)
     book.close()
+
+
+def test_the_lag_of_a_sink_is_the_age_of_the_first_answer_that_it_lacks(ledger: Ledger):
+    assert ledger.lag("tiled") == 0.0
+    for n in (1, 2):
+        ledger.see(records.reference(seq_num=n))
+        ledger.predict(records.prediction(seq_num=n), None, None)
+    age = time.time() - records.prediction(seq_num=1).publication_time
+    assert ledger.lag("tiled") == pytest.approx(age, abs=5.0)
+    ledger.delivered("tiled", ledger.undelivered("tiled", 10))
+    assert ledger.lag("tiled") == 0.0
+    assert ledger.lag("redis") > 0.0

@@ -2,12 +2,14 @@
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 import zmq
+import zmq.auth
 
 from simulated_beamline.errors import BeamlineError
-from simulated_beamline.publish import HIGH_WATER_MARK, ZmqPublisher
+from simulated_beamline.publish import HIGH_WATER_MARK, Curve, ZmqPublisher
 from simulated_beamline.wire import decode
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -95,3 +97,12 @@ def test_a_taken_port_is_named():
         pytest.raises(BeamlineError, match=r"in use.*another --zmq"),
     ):
         ZmqPublisher(first.address)
+
+
+def test_keys_that_cannot_be_used_are_said_with_their_files(tmp_path: Path):
+    with pytest.raises(BeamlineError, match=r"absent\.key_secret cannot be used"):
+        ZmqPublisher(ANY_PORT, curve=Curve(tmp_path / "absent.key_secret"))
+    public, secret = zmq.auth.create_certificates(tmp_path, "publisher")
+    for key, clients in ((public, None), (secret, tmp_path / "nowhere")):
+        with pytest.raises(BeamlineError, match="cannot be used"):
+            ZmqPublisher(ANY_PORT, curve=Curve(Path(key), clients))
