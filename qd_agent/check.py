@@ -7,20 +7,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 from qd_agent.config import Config, load_config
 from qd_agent.core.errors import QdError
 from qd_agent.embedded import find_server, start_redis, start_tiled
+from qd_agent.exposure import is_local, open_doors
 from qd_agent.sinks import RedisConnection, TiledConnection, resolve_redis, resolve_tiled
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried, and what came of it, in a line."""
+    """One thing that was tried, and what came of it, in a line.
+
+    Attributes:
+        name: what was tried.
+        passed: whether the agent can work with it.
+        text: what was found.
+        warning: whether it works, and leaves a door open.
+    """
 
     name: str
     passed: bool
     text: str
+    warning: bool = False
+
+    @property
+    def grade(self) -> str:
+        """'ok', 'warn' or 'FAIL'."""
+        return "FAIL" if not self.passed else "warn" if self.warning else "ok"
 
 
 def check_config(path: Path, read_back: str | None = None) -> list[Finding]:
@@ -42,7 +57,27 @@ def check_config(path: Path, read_back: str | None = None) -> list[Finding]:
         _try("redis", lambda: _redis(config)),
         _try("tiled", lambda: _tiled(config, read_back)),
     ]
-    return [Finding("config", passed=True, text=f"{path} is valid"), *findings]
+    doors = [*open_doors(config, path), *_tried_doors(config)]
+    warnings = [Finding("open door", passed=True, text=text, warning=True) for text in doors]
+    return [Finding("config", passed=True, text=f"{path} is valid"), *findings, *warnings]
+
+
+def _tried_doors(config: Config) -> Generator[str]:
+    """Come to the configured stores as a stranger would; give a sentence for each that opens."""
+    from qd_agent.sinks.checks import open_redis, open_tiled  # noqa: PLC0415 - clients
+
+    try:
+        redis, tiled = resolve_redis(config.redis), resolve_tiled(config.tiled)
+        found = None if redis is None else open_redis(redis)
+        if found is not None:
+            yield found
+        if tiled is not None and not is_local(urlsplit(tiled.uri).hostname) and open_tiled(tiled):
+            yield (
+                f"Tiled at {tiled.shown} shows its data to whoever has no key; start it without "
+                "--public"
+            )
+    except QdError:
+        return  # it has failed above already, with its reason
 
 
 def _try(name: str, prove: Callable[[], str]) -> Finding:

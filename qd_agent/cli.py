@@ -114,6 +114,8 @@ def check(
 ) -> None:
     """Name every mistake in a configuration, and prove that all it names can be opened.
 
+    Doors that it leaves open to others are warned of, with the remedy.
+
     \b
     Example:
       qd-agent check deploy/examples/beamline.yaml
@@ -122,7 +124,7 @@ def check(
 
     findings = check_config(config, read_back)
     for finding in findings:
-        typer.echo(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.text}")
+        typer.echo(f"{finding.grade:<4}  {finding.name}: {finding.text}")
     if not all(finding.passed for finding in findings):
         raise typer.Exit(_USER_MISTAKE)
 

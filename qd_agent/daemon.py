@@ -23,6 +23,7 @@ from qd_agent.courier import Courier
 from qd_agent.daemon_lock import alone_in
 from qd_agent.documents import open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
+from qd_agent.exposure import open_doors
 from qd_agent.frames import open_reader
 from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
@@ -140,6 +141,8 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
     source = Silence() if once else open_source(config.source)
+    for door in open_doors(config):
+        _log.warning("open door", reason=door)
     _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
     Service(
         agent,

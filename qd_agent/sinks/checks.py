@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from qd_agent.core.errors import Fatal
+from qd_agent.core.errors import Fatal, Unavailable
 from qd_agent.sinks.connections import RedisConnection, TiledConnection
 from qd_agent.sinks.settings import RedisSettings, TiledSettings
 
@@ -33,6 +37,53 @@ def check_redis(settings: RedisSettings, connection: RedisConnection) -> str:
     finally:
         client.close()
     return f"Redis {version} at {connection.shown}: writable, {runs} runs under '{settings.prefix}'"
+
+
+def open_redis(connection: RedisConnection) -> str | None:
+    """Try the door: give a sentence when anybody in reach of that Redis is let in, else None.
+
+    A Redis without a password that listens on loopback alone, or in a file, is nobody's door.
+    """
+    from qd_agent.sinks.redis_link import connect, translated  # noqa: PLC0415 - a heavy client
+
+    parts = urlsplit(connection.url)
+    if parts.scheme == "unix":
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    nobody = replace(connection, url=urlunsplit((parts.scheme, host, "", "", "")), password=None)
+    client = connect(nobody, timeout_s=3.0)
+    try:
+        with translated(nobody):
+            client.ping()
+            found: dict[Any, Any] = {}
+            for name in ("bind", "protected-mode"):
+                found.update(client.config_get(name))  # pyright: ignore[reportArgumentType, reportCallIssue] - also typed as awaitable
+    except (Fatal, Unavailable):
+        return None
+    finally:
+        client.close()
+    settings = {_text(name): _text(value) for name, value in found.items()}
+    listens = settings.get("bind", "").replace("-::", "::").split() or ["*"]
+    if all(map(_is_loopback, listens)) or settings.get("protected-mode") == "yes":
+        return None
+    return (
+        f"Redis at {nobody.shown} lets anybody in without a password and listens on "
+        f"{' '.join(listens)}; set requirepass there and redis.password_file here, or bind it to "
+        "127.0.0.1"
+    )
+
+
+def open_tiled(connection: TiledConnection) -> bool:
+    """Try the door: tell whether that Tiled shows its data to whoever has no key."""
+    import httpx  # noqa: PLC0415 - only where something is checked
+
+    verify = True if connection.tls is None else connection.tls.context("tiled")
+    address = connection.uri.partition("?")[0].rstrip("/") + "/metadata/"
+    try:
+        answer = httpx.get(address, timeout=5.0, verify=verify, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        return False
+    return answer.status_code == HTTPStatus.OK
 
 
 def read_status(connection: RedisConnection, prefix: str = "qd") -> list[dict[str, str]]:
@@ -118,6 +169,17 @@ def _first_image(
         if found is not None:
             return found
     return None
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _text_of(info: Any, key: str) -> str:

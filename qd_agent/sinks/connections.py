@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from qd_agent.core.errors import Mistake
 from qd_agent.sinks.settings import RedisSettings, TiledSettings
+from qd_agent.sinks.tls import Tls
 
-_SECRET_QUERY = re.compile(r"(?i)([?&](?:api_key|password|token|secret|key)=)[^&#]*")
+_SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:key|password|token|secret)[^=&#]*=)[^&#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,12 @@ class RedisConnection:
     Attributes:
         url: redis://, rediss:// or unix://; it may itself hold a password.
         password: for a URL that holds none itself.
+        tls: files for a rediss:// URL.
     """
 
     url: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
+    tls: Tls | None = field(default=None, repr=False)
     shown: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,10 +47,12 @@ class TiledConnection:
     Attributes:
         uri: the API's root, http://host:port/api/v1.
         api_key: None for a server that lets everybody write.
+        tls: files for an https:// URI.
     """
 
     uri: str = field(repr=False)
     api_key: str | None = field(default=None, repr=False)
+    tls: Tls | None = field(default=None, repr=False)
     shown: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +83,8 @@ def resolve_redis(settings: RedisSettings) -> RedisConnection | None:
     """Give the configured Redis, or None when the agent is to start its own.
 
     Raises:
-        Mistake: the variable or file that should hold the password is absent or empty.
+        Mistake: the variable or file that should hold the password is absent or empty, or a
+            TLS file cannot be used.
     """
     if settings.url is None:
         return None
@@ -90,7 +97,8 @@ def resolve_redis(settings: RedisSettings) -> RedisConnection | None:
             raise Mistake(
                 f"redis.password_env: the environment variable {settings.password_env} is not set"
             )
-    return RedisConnection(settings.url, password)
+    tls = _tls("redis", settings, encrypted=settings.url.startswith("rediss://"))
+    return RedisConnection(settings.url, password, tls)
 
 
 def resolve_tiled(settings: TiledSettings) -> TiledConnection | None:
@@ -99,7 +107,8 @@ def resolve_tiled(settings: TiledSettings) -> TiledConnection | None:
     The key comes from the file, else from `?api_key=` in the URI, else from the environment.
 
     Raises:
-        Mistake: the URI is malformed, or the file that should hold the key is absent or empty.
+        Mistake: the URI is malformed, the file that should hold the key is absent or empty, or
+            a TLS file cannot be used.
     """
     if settings.uri is None:
         return None
@@ -115,7 +124,8 @@ def resolve_tiled(settings: TiledSettings) -> TiledConnection | None:
         key = _first_line("tiled.api_key_file", settings.api_key_file)
     else:
         key = dict(query).get("api_key") or os.environ.get(settings.api_key_env) or None
-    return TiledConnection(uri, key)
+    tls = _tls("tiled", settings, encrypted=settings.uri.startswith("https://"))
+    return TiledConnection(uri, key, tls)
 
 
 def safe_key(uid: str) -> str:
@@ -133,6 +143,20 @@ def safe_key(uid: str) -> str:
     if len(text) <= 140:  # Tiled writes each "=" as three characters in file names
         return text
     return f"{text[:80]}=={hashlib.sha256(_utf8(uid)).hexdigest()}"
+
+
+def _tls(store: str, settings: RedisSettings | TiledSettings, *, encrypted: bool) -> Tls | None:
+    """Give the files for TLS, or None where none is configured; all of them can be used."""
+    tls = Tls(settings.tls_ca_file, settings.tls_certificate_file, settings.tls_key_file)
+    if tls == Tls():
+        return None
+    if not encrypted:
+        scheme = "redis.url is not rediss://" if store == "redis" else "tiled.uri is not https://"
+        raise Mistake(f"{store}.tls_...: files for TLS are given, but {scheme}")
+    if tls.key_file is not None and tls.certificate_file is None:
+        raise Mistake(f"{store}.tls_key_file: give {store}.tls_certificate_file with it")
+    tls.context(store)
+    return tls
 
 
 def _utf8(text: str) -> bytes:
@@ -153,11 +177,16 @@ def _first_line(setting: str, path: Path) -> str:
 def _clean(text: str, url: str, secret: str | None) -> str:
     line = next((x.strip() for x in text.splitlines() if x.strip()), "no reason given")
     line = line.replace(url, redact(url))
-    if secret:
-        line = line.replace(secret, "***")
-        if len(secret) >= 16:  # Tiled's client quotes the first eight characters of a key
-            line = line.replace(secret[:8], "***")
     password = url.partition("//")[2].rpartition("@")[0].partition(":")[2]
-    for form in filter(None, (password, unquote(password))):
-        line = line.replace(form, "***")
+    for hidden in filter(None, (secret, password, unquote(password))):
+        for form in _forms(hidden):
+            line = line.replace(form, "***")
     return _SECRET_QUERY.sub(r"\1***", line)[:500]
+
+
+def _forms(secret: str) -> list[str]:
+    """Give the ways in which an error may quote a secret, the longest first."""
+    forms = {secret, quote(secret, safe=""), repr(secret)[1:-1], json.dumps(secret)[1:-1]}
+    if len(secret) > 8:  # Tiled's client quotes the first eight characters of a key
+        forms.add(secret[:8])
+    return sorted(forms, key=len, reverse=True)

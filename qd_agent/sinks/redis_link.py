@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from qd_agent.core.errors import Fatal, Mistake, Unavailable
 from qd_agent.sinks.connections import RedisConnection
+from qd_agent.sinks.tls import hint
 
 _PASSING = re.compile(
     r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS|TRYAGAIN|CLUSTERDOWN)\b.*"
@@ -36,6 +37,7 @@ def connect(connection: RedisConnection, timeout_s: float = 10.0) -> redis.Redis
         client = redis.Redis.from_url(
             connection.url,
             password=connection.password,
+            **_tls_options(connection),
             socket_connect_timeout=3.0,
             socket_timeout=timeout_s,
             # Once: a connection that broke while idle. Everything that we send may be repeated.
@@ -68,4 +70,17 @@ def translated(connection: RedisConnection) -> Generator[None]:
             raise Unavailable(f"{where} takes nothing now: {passing.group()}") from None
         raise Fatal(f"{where} refuses: {reason}") from None
     except (RedisError, OSError) as exc:
-        raise Unavailable(f"{where} is away: {connection.clean(str(exc))}") from None
+        reason = hint(connection.clean(str(exc)), "redis")
+        raise Unavailable(f"{where} is away: {reason}") from None
+
+
+def _tls_options(connection: RedisConnection) -> dict[str, str]:
+    """Give the client's options for TLS; it checks certificate and host name by itself."""
+    if connection.tls is None:
+        return {}
+    files = {
+        "ssl_ca_certs": connection.tls.ca_file,
+        "ssl_certfile": connection.tls.certificate_file,
+        "ssl_keyfile": connection.tls.key_file,
+    }
+    return {name: str(path) for name, path in files.items() if path is not None}

@@ -25,10 +25,25 @@ class RedisSettings(BaseModel):
         "Redis of its own under the data folder",
     )
     password_env: EnvironmentName | None = Field(
-        default=None, description="environment variable that holds the password"
+        default=None,
+        description="environment variable that holds the password; the user, where there is one, "
+        "is in the URL (redis://user@host)",
     )
     password_file: Path | None = Field(
         default=None, description="file whose first line is the password"
+    )
+    tls_ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the CA that vouches for a rediss:// server; without it those that "
+        "the system trusts",
+    )
+    tls_certificate_file: Path | None = Field(
+        default=None, description="PEM file of our own certificate, for a Redis that asks for one"
+    )
+    tls_key_file: Path | None = Field(
+        default=None,
+        description="PEM file of its private key, without a passphrase; not needed where the key "
+        "is in the certificate's file",
     )
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] = Field(
         default="qd", description="first part of every key"
@@ -65,6 +80,19 @@ class TiledSettings(BaseModel):
     )
     api_key_file: Path | None = Field(
         default=None, description="file whose first line is the API key"
+    )
+    tls_ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the CA that vouches for a https:// server; without it those that "
+        "the system trusts",
+    )
+    tls_certificate_file: Path | None = Field(
+        default=None, description="PEM file of our own certificate, for a Tiled that asks for one"
+    )
+    tls_key_file: Path | None = Field(
+        default=None,
+        description="PEM file of its private key, without a passphrase; not needed where the key "
+        "is in the certificate's file",
     )
     container: ContainerPath = Field(
         default="qd_agent", description="where a container for each run is made"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import httpx
 
 from qd_agent.core.errors import Fatal, Unavailable
 from qd_agent.sinks.connections import TiledConnection
+from qd_agent.sinks.tls import hint
 
 TIMEOUT = httpx.Timeout(20.0, connect=3.0)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -63,11 +65,13 @@ def connect_tiled(connection: TiledConnection) -> Any:
 
     # A proxy for the web has no business between us and our own machine.
     trust_env = urlsplit(connection.uri).hostname not in _LOOPBACK
-    _knock(connection, trust_env=trust_env)
+    verify: Any = True if connection.tls is None else connection.tls.context("tiled")
+    _knock(connection, trust_env=trust_env, verify=verify)
     root = from_uri(
         connection.uri,
         api_key=connection.api_key,
         timeout=TIMEOUT,
+        verify=verify,
         trust_env=trust_env,
         show_progress=False,
     )
@@ -76,7 +80,7 @@ def connect_tiled(connection: TiledConnection) -> Any:
     return root
 
 
-def _knock(connection: TiledConnection, *, trust_env: bool) -> None:
+def _knock(connection: TiledConnection, *, trust_env: bool, verify: SSLContext | bool) -> None:
     """Ask once who is there, and whether we may come in."""
     headers = {"Authorization": f"Apikey {connection.api_key}"} if connection.api_key else {}
     answer = httpx.get(
@@ -84,6 +88,7 @@ def _knock(connection: TiledConnection, *, trust_env: bool) -> None:
         headers={**headers, "Accept": "application/json"},
         timeout=TIMEOUT,
         trust_env=trust_env,
+        verify=verify,
     )
     if answer.is_error:
         message = f"{answer.status_code} {answer.reason_phrase}"
@@ -92,6 +97,21 @@ def _knock(connection: TiledConnection, *, trust_env: bool) -> None:
         raise httpx.HTTPStatusError(message, request=answer.request, response=answer)
     if not answer.headers.get("content-type", "").startswith("application/json"):
         raise ValueError("what answers there is no Tiled server; check tiled.uri")
+    if urlsplit(connection.uri).scheme == "https" and _named(answer).startswith("http://"):
+        # The client follows the links in the answers: our key would travel in the clear.
+        raise ValueError(
+            "it calls itself http:// in its answers; the proxy in front of it must send "
+            "X-Forwarded-Proto: https, and the server believe it"
+        )
+
+
+def _named(answer: httpx.Response) -> str:
+    """Give the address by which the server calls what we asked for, or ''."""
+    try:
+        links = answer.json()["data"]["links"]
+        return str(links["self"])
+    except (ValueError, KeyError, TypeError):  # of another version; then it cannot be told
+        return ""
 
 
 @contextmanager
@@ -130,7 +150,7 @@ def translated(connection: TiledConnection) -> Generator[None]:
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as exc:
         raise Fatal(f"{where}: {connection.clean(str(exc))}; check tiled.uri") from None
     except (httpx.HTTPError, OSError) as exc:
-        reason = connection.clean(str(exc) or type(exc).__name__)
+        reason = hint(connection.clean(str(exc) or type(exc).__name__), "tiled")
         raise Unavailable(f"{where} is away: {reason}") from None
     except KeyError as exc:
         raise Unavailable(f"{where} has lost {connection.clean(str(exc))}") from None

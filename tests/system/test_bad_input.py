@@ -66,6 +66,23 @@ def test_check_proves_a_working_configuration_and_reads_a_frame_back(rig: Rig):
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 7
 
 
+def test_check_warns_of_doors_that_stand_open_and_run_does_so_too(rig: Rig):
+    beamline = rig.start_beamline("growth", "--frames", "1", "--binning", "4")
+    rig.wait_for_calibration(beamline)
+    config = rig.config(
+        source={"address": "tcp://10.255.255.1:5578"}, frames={"allowed_roots": ["/", "beamline"]}
+    )
+    done = qd("check", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    warned = [line for line in done.stdout.splitlines() if line.startswith("warn  open door: ")]
+    assert len(warned) == 2
+    assert "give source.curve_server_key" in warned[0]
+    assert "frames.allowed_roots /: documents could name any file" in warned[1]
+    agent = rig.start_agent(config)
+    assert "".join(rig.wait_until_ready(agent)).count("open door") == 2
+    rig.terminate(agent)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

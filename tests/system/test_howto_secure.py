@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qd_agent.config import Config
 from qd_agent.documents import SourceSettings
 from qd_agent.documents.curve import make_keys
 from qd_agent.documents.zmq import ZmqSource
 from qd_agent.documents.zmq_link import CONNECTED, NOT_ADMITTED
+from qd_agent.exposure import open_doors
 from tests.helpers.rig import ROOT, free_port
 
 PAGE = ROOT / "docs" / "how-to" / "secure.md"
@@ -34,6 +36,13 @@ def state_of(settings: dict, wanted: str) -> str:
         source.receive(0.05)
     source.close()
     return source.state
+
+
+def test_every_key_on_the_page_is_one_that_the_configuration_has():
+    for block in blocks("yaml"):
+        tree = yaml.safe_load(block)
+        config = Config.model_validate({"reduction": {"poni": "a.poni"}, **tree})
+        assert open_doors(config) == [], "and what it shows leaves no door open"
 
 
 def test_a_proxy_set_up_as_written_lets_in_its_own_agent_and_nobody_else(tmp_path: Path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -43,6 +45,30 @@ def test_no_password_survives_redaction(password: str) -> None:
     connection = RedisConnection(f"redis://:{password}@host:6379/0", password * 3)
     assert repr(connection) == "RedisConnection(shown='redis://:***@host:6379/0')"
     assert password * 3 not in connection.clean(f"error at {password * 3}\nmore")
+
+
+@given(PASSWORDS.filter(lambda secret: "*" not in secret))
+def test_no_form_in_which_an_error_may_quote_a_secret_survives(secret: str) -> None:
+    quoted = quote(secret, safe="")
+    for connection in (
+        RedisConnection("rediss://user@host:6379/0", secret),
+        RedisConnection(f"redis://:{quoted}@host:6379/0"),
+        TiledConnection("https://host/api/v1", secret),
+    ):
+        for form in (secret, quoted, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+            assert form not in connection.clean(f">{form}<")
+
+
+@pytest.mark.parametrize("length", range(9, 17))
+def test_the_beginning_of_a_short_key_is_hidden_too(length: int) -> None:
+    key = "k3yk3yk3yk3yk3yk3y"[:length]
+    cleaned = TiledConnection("http://h/api/v1", key).clean(f"with API key '{key[:8]}...'")
+    assert cleaned == "with API key '***...'"
+
+
+@pytest.mark.parametrize("name", ["ssl_password", "api_key", "PASSWORD", "access_token", "sslkey"])
+def test_options_in_a_url_that_name_a_secret_are_hidden(name: str) -> None:
+    assert redact(f"rediss://h/0?{name}=hunter2&db=1") == f"rediss://h/0?{name}=***&db=1"
 
 
 def test_a_message_is_cleaned_of_keys_also_of_their_beginning() -> None:
