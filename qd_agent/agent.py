@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from qd_agent.away import AwayFiles
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.ports import Document, FrameReader, Reducer, Sizer
@@ -113,9 +114,6 @@ class Agent:
         patience: how often a frame is tried that is away.
         newest_first: whether the newest of the frames never tried goes first, or the oldest.
         stopping: asked whether the process is to end; a frame in hand is then put back.
-
-    Attributes:
-        incomplete: runs that have stopped and of which fewer frames are known than were counted.
     """
 
     def __init__(
@@ -139,7 +137,7 @@ class Agent:
         self._patience = patience or Patience()
         self._newest_first = newest_first
         self._retry_next = False
-        self.incomplete: set[str] = set()
+        self._away = AwayFiles(ledger)
         self._darks_to_read: dict[str, list[FrameReference]] = {}
         self._closed: set[str] = set()
         self._descriptors: dict[str, str] = {}
@@ -178,6 +176,10 @@ class Agent:
     def enter(self, happenings: Iterable[Happening]) -> int:
         """Write down what happened; give how many sample frames were new."""
         return sum([self._enter(happening) for happening in happenings])
+
+    def knows(self, run_uid: str) -> bool:
+        """Tell whether a run is in the books."""
+        return self._ledger.knows(run_uid)
 
     def recover(self) -> int:
         """Take up what an earlier process has left; give how many frames wait for an answer.
@@ -218,15 +220,18 @@ class Agent:
         # Darks are not in the account: what is expected is what is to be answered.
         expected = {s: n for s, n in run.expected.items() if s in self._streams}
         frames = {s: n for s, n in run.frames.items() if s in self._streams}
-        if not self._ledger.close_run(replace(run, expected=expected, frames=frames)):
+        run = replace(run, expected=expected, frames=frames)
+        if not self._ledger.close_run(run):
+            if self._ledger.correct_run(run):
+                _log.info("run's stop corrected", run=run.run_uid, status=run.exit_status)
             return
         self._closed.add(run.run_uid)
         self._descriptors = {d: r for d, r in self._descriptors.items() if r != run.run_uid}
         counts = self._ledger.account(run.run_uid).as_counts()
         announced = sum(frames.get(stream, events) for stream, events in expected.items())
         log = _log.info
-        if counts["seen"] < announced:
-            self.incomplete.add(run.run_uid)
+        if counts["seen"] < announced or run.assumed:
+            self._ledger.agenda.add(run.run_uid, time.time())
             log = _log.warning
         log("run closed", run=run.run_uid, status=run.exit_status, expected=announced, **counts)
 
@@ -327,8 +332,7 @@ class Agent:
             return
         # At least a millisecond, since a frame that was never tried is due at 0.
         self._ledger.put_off(todo, due=time.time() + max(wait, 1e-3))
-        log = _log.warning if todo.tries == 0 else _log.debug
-        log("frame is away, will be tried again", frame=str(key), reason=reason, wait_s=wait)
+        self._away.put_off(todo.reference, reason, wait)
 
     def _set_aside(self, todo: Todo, reason: str, watch: _Stopwatch) -> None:
         self._write(todo, Estimate(verdict=Verdict.BAD_FRAME, reason=reason), watch)
@@ -352,13 +356,17 @@ class Agent:
         )
         self._ledger.predict(prediction, *_curves(sized))
         self._on_answer()
-        _log.info(
+        set_aside = prediction.verdict is Verdict.BAD_FRAME
+        log = _log.debug if set_aside and todo.tries else _log.info
+        log(
             "frame answered",
             frame=str(reference.key),
             verdict=prediction.verdict.value,
             diameter_nm=prediction.diameter_nm,
             reason=prediction.reason or None,
         )
+        if todo.tries:
+            self._away.answered(reference, set_aside=set_aside)
 
 
 def _curves(

@@ -6,40 +6,58 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
+from qd_agent.core.catalog import CatalogPage
 from qd_agent.core.errors import QdError
 from qd_agent.core.ports import Document
 
 Answer = list[Document] | None
 """The documents of a run, or None when the archive does not have it."""
 
+_T = TypeVar("_T")
+
 
 class Archivist(threading.Thread):
-    """Looks runs up, one after the other.
+    """Answers one question after the other.
 
     Args:
-        ask: gives a run's documents, or None; raises QdError.
+        run: gives a run's documents, or None; raises QdError.
+        page: gives a page of the catalog of runs, or None when there is no catalog; raises QdError.
     """
 
-    def __init__(self, ask: Callable[[str], Answer]) -> None:
+    def __init__(
+        self, run: Callable[[str], Answer], page: Callable[[str | None], CatalogPage | None]
+    ) -> None:
         super().__init__(name="archivist", daemon=True)
-        self._ask = ask
-        self._questions: queue.SimpleQueue[tuple[str, Future[Answer]] | None] = queue.SimpleQueue()
+        self._ask_run, self._ask_page = run, page
+        self._questions: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def look(self, run_uid: str) -> Future[Answer]:
         """Ask for a run; may be called anywhere."""
-        future: Future[Answer] = Future()
-        self._questions.put((run_uid, future))
+        return self._put(partial(self._ask_run, run_uid))
+
+    def page(self, following: str | None) -> Future[CatalogPage | None]:
+        """Ask for the first page of the catalog, or for a following one."""
+        return self._put(partial(self._ask_page, following))
+
+    def _put(self, ask: Callable[[], _T]) -> Future[_T]:
+        future: Future[_T] = Future()
+
+        def answer() -> None:
+            try:
+                future.set_result(ask())
+            except QdError as error:
+                future.set_exception(error)
+
+        self._questions.put(answer)
         return future
 
     def run(self) -> None:
         """Answer until `stop`."""
-        while (question := self._questions.get()) is not None:
-            run_uid, future = question
-            try:
-                future.set_result(self._ask(run_uid))
-            except QdError as error:
-                future.set_exception(error)
+        while (answer := self._questions.get()) is not None:
+            answer()
 
     def stop(self) -> None:
         """End the thread after the question in hand; nobody need wait for it."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from qd_agent.config import SINKS, Config, load_config
 from qd_agent.core.errors import Fatal, Mistake
-from qd_agent.ledger import Books, RunRecord
+from qd_agent.ledger import Books, Look, RunRecord
 
 
 def print_runs(
@@ -21,13 +21,13 @@ def print_runs(
     """Print the account of every run; True when no closed run lacks a frame."""
     with _books(_folder(config, data)) as books:
         uid = None if run_uid is None else _full_uid(books, run_uid)
-        records = books.runs(uid)
+        records, looks = books.runs(uid), books.agenda.all()
     if as_json:
-        _say(json.dumps([_plain(record) for record in records], indent=2))
-    elif not records:
+        _say(json.dumps([_plain(record, looks) for record in records], indent=2))
+    elif not records and not looks:
         _say("no run is known")
     else:
-        _say("\n".join(_table(records)))
+        _say("\n".join(_table(records, looks, others=uid is None)))
     return not any(record.missing for record in records)
 
 
@@ -82,7 +82,7 @@ def reconcile_books(config: Path, run_uid: str | None, wait_s: float) -> bool:
             answer = _do_it_here(settings, books, request)
         _say(answer or f"the agent has not answered within {wait_s:g} s; it will do it still")
         if answer is not None:
-            _say("\n".join(_table(books.runs(uid))))
+            _say("\n".join(_table(books.runs(uid), books.agenda.all(), others=uid is None)))
     finally:
         books.close()
     return answer is not None
@@ -155,7 +155,8 @@ def _full_uid(books: Books, start: str, *, must_exist: bool = True) -> str:
     return found[0] if found else start
 
 
-def _plain(record: RunRecord) -> dict[str, object]:
+def _plain(record: RunRecord, looks: Mapping[str, Look]) -> dict[str, object]:
+    look = looks.get(record.uid)
     return {
         "uid": record.uid,
         "time": record.time,
@@ -167,10 +168,15 @@ def _plain(record: RunRecord) -> dict[str, object]:
         "delivered": dict(record.account.delivered),
         "note": record.note,
         "checked": record.checked or None,
+        "looks": 0 if look is None else look.tries,
+        "next_look": None if look is None else look.due,
     }
 
 
-def _table(records: list[RunRecord]) -> list[str]:
+def _table(
+    records: list[RunRecord], looks: Mapping[str, Look], *, others: bool = False
+) -> list[str]:
+    """Give a line a run, what is known of it below, and (with `others`) the unread runs."""
     head = f"{'run':<36}  {'started':<16}  {'state':<8} {'expected':>8} {'seen':>6} {'sized':>6}"
     lines = [f"{head} {'abst.':>6} {'aside':>6} {'open':>6} {'missing':>7}  delivered"]
     for record in records:
@@ -185,7 +191,22 @@ def _table(records: list[RunRecord]) -> list[str]:
         )
         if record.note:
             lines.append(f"  {record.note}")
+        if record.uid in looks and not record.whole:
+            lines.append(f"  {_next_look(looks[record.uid])}")
+    known = {record.uid for record in records}
+    unread = [look for look in looks.values() if others and look.run_uid not in known]
+    for look in unread:
+        lines.append(f"{look.run_uid[:36]:<36}  found in Tiled, not read yet")
+        lines += [f"  {text}" for text in (look.reason, _next_look(look)) if text]
     return lines
+
+
+def _next_look(look: Look) -> str:
+    so_far = f"looked up in Tiled {look.tries} times so far"
+    if look.due is None:
+        return f"{so_far}, and no more: given up (`qd-agent reconcile` looks once more)"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look.due))
+    return f"{so_far}, next at {when}"
 
 
 def _say(text: str) -> None:

@@ -17,7 +17,7 @@ from qd_agent.core.errors import Mistake
 from qd_agent.documents.settings import RouterSettings, SourceSettings
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
-from qd_agent.ledger.settings import LedgerSettings
+from qd_agent.ledger.settings import LedgerSettings, ReconcileSettings
 from qd_agent.reduction.settings import ReductionSettings
 from qd_agent.sinks.settings import RedisSettings, TiledSettings
 
@@ -60,6 +60,9 @@ class Config(BaseModel):
     reduction: ReductionSettings = Field(description="how images become patterns")
     sizer: SizerSettings = Field(default_factory=SizerSettings, description="the model")
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="the books")
+    reconcile: ReconcileSettings = Field(
+        default_factory=ReconcileSettings, description="books against Tiled"
+    )
     redis: RedisSettings = Field(default_factory=RedisSettings, description="live predictions")
     tiled: TiledSettings = Field(default_factory=TiledSettings, description="predictions to keep")
 

@@ -21,6 +21,7 @@ from qd_agent.core.ports import PredictionSink
 from qd_agent.core.prediction import Provenance
 from qd_agent.courier import Courier
 from qd_agent.daemon_lock import alone_in
+from qd_agent.discovery import Discovery
 from qd_agent.documents import open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
 from qd_agent.exposure import open_doors
@@ -28,6 +29,7 @@ from qd_agent.frames import open_reader
 from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
+from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
 from qd_agent.reduction import open_reducer
 from qd_agent.service import QUEUE_SIZE, DocumentQueue, Service, Silence
@@ -38,6 +40,7 @@ from qd_agent.sinks import (
     resolve_redis,
     resolve_tiled,
 )
+from qd_agent.sinks.raw_catalog import raw_runs
 from qd_agent.sinks.raw_run import raw_documents
 
 _log = structlog.get_logger(__name__)
@@ -126,7 +129,9 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         newest_first=config.order == "newest_first",
         stopping=stopping.is_set,
     )
-    archivist = Archivist(partial(raw_documents, config.tiled, tiled))
+    archivist = Archivist(
+        partial(raw_documents, config.tiled, tiled), partial(raw_runs, config.tiled, tiled)
+    )
     archivist.start()
     stack.callback(archivist.stop)
     reconciliation = Reconciliation(
@@ -134,10 +139,11 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         ledger,
         router,
         new_router=partial(open_router, config.router),
-        reader=reader,
         archive=archivist.look,
         auditors=couriers,
-        quiet_s=config.router.quiet_s,
+        discovery=Discovery(ledger, archivist.page, config.reconcile),
+        quiet=QuietRuns(agent, ledger, router, reader, config.router.quiet_s),
+        settings=config.reconcile,
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
     source = Silence() if once else open_source(config.source)

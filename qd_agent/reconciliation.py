@@ -3,55 +3,39 @@
 Documents are a wake-up call; the truth lies in the files and in Tiled. A look at the books asks
 the files how many frames they hold, Tiled what it knows of runs that are open or incomplete, and
 the stores what they hold. It runs beside the path: `turn` never waits.
+
+Which runs are to be looked up stands on the ledger's agenda, with the time of the next look: runs
+that stopped incomplete, open runs that have gone quiet, and runs that the catalog names and no
+document did (`discovery`). They stay there until their books are whole, or too old.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from qd_agent.agent import Agent, DocumentRouter
+from qd_agent.agent import Agent
 from qd_agent.archivist import Answer
-from qd_agent.core.errors import BadFrame, QdError, Unavailable
-from qd_agent.core.frame import Happening
-from qd_agent.core.ports import Document
+from qd_agent.core.errors import QdError, Unavailable
+from qd_agent.discovery import Discovery
 from qd_agent.ledger import Ledger
+from qd_agent.ledger.settings import ReconcileSettings
+from qd_agent.quiet_runs import QuietRuns
+from qd_agent.retelling import Following, Told, retell
 
 _log = structlog.get_logger(__name__)
 
 PATIENCE_S = 120.0
-"""Longest time that a look waits for Tiled and for the stores."""
-
-
-class CatchingUp(DocumentRouter, Protocol):
-    """A router that can be told what the files hold."""
-
-    def open_runs(self) -> tuple[str, ...]:
-        """Give the uids of the open runs."""
-        ...
-
-    def datasets(self, run_uid: str) -> list[tuple[str, str]]:
-        """Give the datasets that an open run has announced."""
-        ...
-
-    def catch_up(
-        self, run_uid: str, lengths: Mapping[tuple[str, str], int]
-    ) -> tuple[list[Happening], str]:
-        """Take in the frames that the files hold and no document announced."""
-        ...
-
-
-class Measuring(Protocol):
-    """A reader that can tell how many frames a dataset holds."""
-
-    def length(self, uri: str, dataset: str) -> int:
-        """Give the number of frames; raises BadFrame or Unavailable."""
-        ...
+"""Longest time in which neither Tiled nor the stores say anything while a look waits for them."""
+AT_ONCE = 10
+"""Runs that one look asks Tiled for; those that an operator asks about are all asked for."""
+_POLL_S = 0.5
 
 
 class Auditing(Protocol):
@@ -68,183 +52,225 @@ class _Look:
 
     request: int | None
     runs: dict[str, Future[Answer]]
-    audits: dict[str, Future[int]]
-    began: float
+    audits: dict[str, Future[int]] = field(default_factory=dict[str, Future[int]])
+    open_before: frozenset[str] = frozenset()
+    heard: int = 0
+    heard_at: float = 0.0
     found: int = 0
     ended: int = 0
-    open_before: frozenset[str] = frozenset()
 
-    @property
-    def done(self) -> bool:
-        """Whether everybody has answered."""
+    def over(self, now: float) -> bool:
+        """Tell whether everybody has answered, or nobody has for PATIENCE_S."""
         asked = [*self.runs.values(), *self.audits.values()]
-        return all(f.done() for f in asked) or time.monotonic() - self.began > PATIENCE_S
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """What the files of an open run hold, since when (monotonic s), and what came of it."""
-
-    lengths: dict[tuple[str, str], int]
-    since: float
-    text: str
-    taken: bool = False
+        answers = sum(future.done() for future in asked)
+        if answers > self.heard:
+            self.heard, self.heard_at = answers, now
+        return answers == len(asked) or now - self.heard_at > PATIENCE_S
 
 
 class Reconciliation:
-    """Looks into the books when asked to, at the start, and when a run stops incomplete.
+    """Looks into the books when asked to, at the start, and when something is on the agenda.
 
     Args:
         agent: takes in what is found.
-        ledger: the books.
+        ledger: the books and the agenda.
         router: the agent's own.
         new_router: gives a fresh one, for runs as Tiled tells them.
-        reader: asks the files.
         archive: asks Tiled for a run.
         auditors: one for each sink, by its name.
-        quiet_s: files that have not grown for so long belong to a quiet run.
+        discovery: finds runs of which no document came.
+        quiet: finds open runs whose files do not grow.
+        settings: when an incomplete run is looked up again.
     """
 
     def __init__(
         self,
         agent: Agent,
         ledger: Ledger,
-        router: CatchingUp,
+        router: Following,
         *,
-        new_router: Callable[[], DocumentRouter],
-        reader: Measuring,
+        new_router: Callable[[], Following],
         archive: Callable[[str], Future[Answer]],
         auditors: Mapping[str, Auditing],
-        quiet_s: float = 60.0,
+        discovery: Discovery,
+        quiet: QuietRuns,
+        settings: ReconcileSettings,
     ) -> None:
         self._agent, self._ledger, self._router = agent, ledger, router
-        self._new_router, self._reader = new_router, reader
+        self._new_router = new_router
         self._archive, self._auditors = archive, auditors
-        self._quiet_s = quiet_s
+        self._discovery, self._quiet, self._settings = discovery, quiet, settings
         self._look: _Look | None = None
-        self._next_poll = self._next_files = 0.0
-        self._files: dict[str, _Files] = {}
+        self._waiting_request: int | None = None
+        self._next_poll = self._next_due = 0.0
+        self._strangers = 0
 
     @property
     def idle(self) -> bool:
-        """Whether no look is in progress and none is asked for."""
-        return self._look is None and self._ledger.next_request() is None
+        """Whether nothing is in progress and none is asked for."""
+        busy = self._look is not None or self._discovery.busy or self._waiting_request is not None
+        return not busy and self._ledger.next_request() is None
 
     def begin(self) -> None:
-        """Look into every open run, as after a start; the stores are asked by their couriers."""
-        self._start(None, self._unfinished(None), audited=[])
+        """Look into every open or incomplete run, as after a start, and into the catalog.
+
+        The stores are asked by their couriers.
+        """
+        now = time.time()
+        with self._ledger.together():
+            for run_uid in self._unfinished():
+                self._ledger.agenda.add(run_uid, now)
+        self._discovery.begin()
 
     def turn(self) -> None:
-        """Go on with the look in progress, or begin the next one that is asked for."""
+        """Go on with what is in progress, or begin the next thing that is due."""
+        self._discovery.turn()
+        now = time.monotonic()
         if self._look is not None:
-            if self._look.done:
+            if self._look.over(now):
                 look, self._look = self._look, None
                 self._finish(look)
             return
-        if time.monotonic() < self._next_poll:
+        if self._waiting_request is not None:
+            if not self._discovery.busy:
+                self._start_for(self._waiting_request)
             return
-        self._next_poll = time.monotonic() + 0.5
+        if now < self._next_poll:
+            return
+        self._next_poll = now + _POLL_S
+        if self._router.strangers > self._strangers:
+            self._strangers = self._router.strangers
+            self._discovery.hasten()
+        self._begin_what_is_due(now)
+
+    def _begin_what_is_due(self, now: float) -> None:
         request = self._ledger.next_request()
         if request is not None:
-            one = request.run_uid
-            audited = self._ledger.run_uids() if one is None else [one]
-            self._start(request.number, self._unfinished(one), audited=audited)
-        elif self._agent.incomplete:
-            self._start(None, [self._agent.incomplete.pop()], audited=[])
-        elif time.monotonic() >= self._next_files:
-            self._next_files = time.monotonic() + self._quiet_s / 2.0
-            self._ask_files()
+            if request.run_uid is not None:
+                self._start([request.run_uid], request.number, audited=[request.run_uid])
+            else:
+                self._discovery.begin()
+                self._waiting_request = request.number
+        elif now >= self._next_due and (due := self._ledger.agenda.due(time.time(), AT_ONCE)):
+            self._start([look.run_uid for look in due if not self._is_whole(look.run_uid)])
+        else:
+            self._quiet.turn()
 
-    def _unfinished(self, run_uid: str | None) -> list[str]:
-        """Give the runs that are open or lack frames; one that is asked for in any case."""
-        if run_uid is not None:
-            return [run_uid]
-        return [r.uid for r in self._ledger.runs() if r.exit_status is None or r.missing]
+    def _start_for(self, request: int) -> None:
+        """Do what an operator has asked for: everything."""
+        self._waiting_request = None
+        runs = dict.fromkeys([*self._unfinished(), *self._ledger.agenda.all()])
+        self._start(list(runs), request, audited=self._ledger.run_uids())
 
-    def _start(self, request: int | None, runs: Sequence[str], audited: Sequence[str]) -> None:
-        look = _Look(
+    def _start(
+        self, runs: Sequence[str], request: int | None = None, audited: Sequence[str] = ()
+    ) -> None:
+        if request is not None:
+            for run_uid in runs:
+                self._ledger.agenda.add(run_uid, time.time())
+        asked = self._auditors.items() if audited else ()
+        self._look = _Look(
             request,
-            began=time.monotonic(),
             runs={uid: self._archive(uid) for uid in runs},
+            audits={name: auditor.audit(audited) for name, auditor in asked},
             open_before=frozenset(r.uid for r in self._ledger.runs() if r.exit_status is None),
-            audits={
-                name: auditor.audit(audited) for name, auditor in self._auditors.items() if audited
-            },
+            heard_at=time.monotonic(),
         )
-        self._look = look
 
-    def _ask_files(self) -> None:
-        """Look whether open runs are quiet, and take in what the files of a quiet one hold."""
-        runs = self._router.open_runs()
-        self._files = {uid: files for uid, files in self._files.items() if uid in runs}
-        for run_uid in runs:
-            now, lengths = time.monotonic(), self._lengths(run_uid)
-            before = self._files.get(run_uid)
-            if before is None or before.lengths != lengths:
-                self._files[run_uid] = _Files(lengths, now, "its files are or were growing")
-            elif not before.taken and now - before.since >= self._quiet_s:
-                happenings, text = self._router.catch_up(run_uid, lengths)
-                frames = self._agent.take(happenings)
-                if frames:
-                    _log.info("run is quiet, its files were asked", run=run_uid, frames=frames)
-                self._files[run_uid] = _Files(lengths, before.since, text, taken=True)
-                self._ledger.note(run_uid, f"open, nothing new since: {text}")
+    def _unfinished(self) -> list[str]:
+        """Give the runs of the books that are open or lack frames."""
+        return [record.uid for record in self._ledger.runs() if not record.whole]
 
-    def _lengths(self, run_uid: str) -> dict[tuple[str, str], int]:
-        lengths: dict[tuple[str, str], int] = {}
-        for uri, dataset in self._router.datasets(run_uid):
-            try:
-                lengths[uri, dataset] = self._reader.length(uri, dataset)
-            except (BadFrame, Unavailable) as error:
-                _log.debug("file cannot be asked", run=run_uid, reason=str(error))
-        return lengths
+    def _is_whole(self, run_uid: str) -> bool:
+        """Tell whether a run needs no look any more; it then leaves the agenda."""
+        record = next(iter(self._ledger.runs(run_uid)), None)
+        if record is None or not record.whole:
+            return False
+        self._ledger.agenda.drop(run_uid)
+        self._ledger.note(run_uid, "")
+        return True
+
+    # -- what came of a look ---------------------------------------------------------------
 
     def _finish(self, look: _Look) -> None:
         for run_uid, future in look.runs.items():
-            frames, text = self._from_archive(run_uid, future)
-            look.found += frames
-            self._conclude(look, run_uid, text)
-        owed = {name: _owed(future) for name, future in look.audits.items()}
+            told = self._told(run_uid, future)
+            look.found += told.frames
+            self._conclude(look, run_uid, told)
         if look.request is not None:
-            stores = "".join(f", {name}: {text}" for name, text in owed.items())
-            answer = (
-                f"{len(look.runs)} open or incomplete runs looked into: {look.found} frames found, "
-                f"{look.ended} runs closed{stores}"
-            )
+            answer = _sentence(look, self._discovery)
             self._ledger.answer_request(look.request, answer)
             _log.info("books reconciled", answer=answer)
 
-    def _from_archive(self, run_uid: str, future: Future[Answer]) -> tuple[int, str]:
+    def _told(self, run_uid: str, future: Future[Answer]) -> Told:
         if not future.done():
-            return 0, "Tiled has not answered"
+            return Told("Tiled has not answered", away=True)
         try:
             documents = future.result()
         except QdError as error:
-            return 0, str(error)
+            return Told(str(error), away=isinstance(error, Unavailable))
         if documents is None:
-            return 0, "Tiled does not have the run"
-        frames = self._agent.take(_happenings(self._new_router(), documents))
-        name, doc = documents[-1]
-        if name != "stop":
-            return frames, "Tiled has no stop document either"
-        if run_uid in self._router.open_runs():
-            self._agent.note(name, doc)
-        return frames, ""
+            return Told("Tiled does not have the run", absent=True)
+        return retell(documents, self._agent, self._router, self._new_router())
 
-    def _conclude(self, look: _Look, run_uid: str, archive: str) -> None:
-        """Write down what is known of a run now."""
+    def _conclude(self, look: _Look, run_uid: str, told: Told) -> None:
+        """Write down what is known of a run now, and when it is looked up again."""
         record = next(iter(self._ledger.runs(run_uid)), None)
         if record is None:
-            return
-        look.ended += record.exit_status is not None and run_uid in look.open_before
-        if record.exit_status is None:
-            files = self._files[run_uid].text if run_uid in self._files else ""
-            reasons = "; ".join(filter(None, (files, archive)))
-            self._ledger.note(run_uid, f"open, nothing new since: {reasons}")
+            note = told.text
+        elif record.exit_status is None:
+            reasons = "; ".join(filter(None, (self._quiet.told(run_uid), told.text)))
+            note = f"open, nothing new since: {reasons}"
         elif record.missing:
-            self._ledger.note(run_uid, f"{record.missing} frames are missing: {archive}")
+            reason = told.text or "Tiled does not have them either"
+            note = f"{record.missing} frames are missing: {reason}"
         else:
-            self._ledger.note(run_uid, "")
+            note = told.text if record.assumed else ""
+        if record is not None:
+            look.ended += record.exit_status is not None and run_uid in look.open_before
+            self._ledger.note(run_uid, note)
+        mistaken = record is None and told.absent and look.request is not None
+        if told.nothing_of_ours or mistaken or (record is not None and record.whole):
+            self._ledger.agenda.drop(run_uid)
+        else:
+            self._put_off(run_uid, note, told)
+
+    def _put_off(self, run_uid: str, note: str, told: Told) -> None:
+        entry = self._ledger.agenda.get(run_uid)
+        if entry is None:
+            return
+        if told.away:
+            self._next_due = time.monotonic() + self._settings.find_every_s
+        now = time.time()
+        due: float | None = now + _jittered(self._wait(0 if told.away else entry.tries))
+        if not told.away and now - entry.began > 3600.0 * self._settings.look_hours:
+            due = None
+            _log.warning("run is looked up no more", run=run_uid, reason=note)
+        self._ledger.agenda.put_off(run_uid, due, note, counts=not told.away)
+
+    def _wait(self, tries: int) -> float:
+        """Give the seconds until the next look after `tries` earlier ones and this."""
+        return min(
+            self._settings.look_first_s * 2.0 ** min(tries, 40), self._settings.look_longest_s
+        )
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+
+
+def _sentence(look: _Look, discovery: Discovery) -> str:
+    owed = {name: _owed(future) for name, future in look.audits.items()}
+    parts = [
+        f"{len(look.runs)} open or incomplete runs looked into: {look.found} frames found, "
+        f"{look.ended} runs closed"
+    ]
+    found = discovery.take_found()
+    if discovery.told:
+        parts.append(discovery.told)
+    elif found:
+        parts.append(f"{found} runs of which nothing was heard are in the catalog")
+    return ", ".join([*parts, *(f"{name}: {text}" for name, text in owed.items())])
 
 
 def _owed(future: Future[int]) -> str:
@@ -255,13 +281,3 @@ def _owed(future: Future[int]) -> str:
     except QdError as error:
         return str(error)
     return f"{count} predictions again" if count else "complete"
-
-
-def _happenings(router: DocumentRouter, documents: Sequence[Document]) -> list[Happening]:
-    found: list[Happening] = []
-    for name, doc in documents:
-        try:
-            found += router.route(name, doc)
-        except BadFrame as error:
-            _log.warning("document from Tiled refused", document=name, reason=str(error))
-    return found

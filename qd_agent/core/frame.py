@@ -93,7 +93,8 @@ class RunClosed:
         exit_status: 'success', 'abort' or 'fail'.
         reason: what the stop document gave as reason, often empty.
         expected: number of events per stream, as the stop document counts them.
-        frames: number of frames that those events hold, per stream whose detectors are known.
+        frames: number of frames that those events hold, per stream whose descriptor is known.
+        assumed: whether no stop document said so, and what it would count is not known.
     """
 
     run_uid: str
@@ -102,6 +103,7 @@ class RunClosed:
     reason: str
     expected: Mapping[str, int]
     frames: Mapping[str, int] = field(default_factory=dict[str, int])
+    assumed: bool = False
 
 
 Happening = RunOpened | FrameReference | RunClosed

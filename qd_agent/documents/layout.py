@@ -111,7 +111,12 @@ def read_resource(doc: Mapping[str, object]) -> Resource:
             f"stream_resource of {data_key[:40]!r} names no dataset in its parameters; its frames "
             "cannot be found"
         )
-    return Resource(uid, data_key, str(doc["uri"]), dataset)
+    return Resource(uid, data_key, _one_spelling(str(doc["uri"])), dataset)
+
+
+def _one_spelling(uri: str) -> str:
+    """Spell a local file as Tiled does, so that one file told by both is not taken for two."""
+    return f"file://localhost/{uri[8:]}" if uri.startswith("file:///") else uri
 
 
 def _image_key(name: str, key: Mapping[str, object]) -> ImageKey | None:

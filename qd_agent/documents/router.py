@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -29,6 +29,9 @@ class Router:
     A sequence number that is taken again (another row of the file) gets further indices.
 
     A document that raises changes nothing.
+
+    Attributes:
+        strangers: documents so far that named a descriptor or resource of which nothing is known.
     """
 
     def __init__(self, settings: RouterSettings, clock: Callable[[], float] = time.time) -> None:
@@ -44,6 +47,7 @@ class Router:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._run_of: dict[str, Run] = {}
         self._closed: deque[str] = deque(maxlen=CLOSED_RUNS_REMEMBERED)
+        self.strangers = 0
         self._handlers: dict[str, Callable[[Mapping[str, object]], list[Happening]]] = {
             "start": self._start,
             "descriptor": self._descriptor,
@@ -58,6 +62,11 @@ class Router:
     def open_runs(self) -> tuple[str, ...]:
         """Give the uids of the open runs, the one silent for longest first."""
         return tuple(self._runs)
+
+    def follows(self, run_uid: str) -> bool:
+        """Tell whether a run is open and has declared frames that are to be sized or are darks."""
+        run = self._runs.get(run_uid)
+        return run is not None and any(d.images for d in run.descriptors.values())
 
     def datasets(self, run_uid: str) -> list[tuple[str, str]]:
         """Give the datasets (URI, path in the file) that an open run has announced."""
@@ -128,7 +137,8 @@ class Router:
         if len(self._runs) >= self._settings.max_open_runs:
             oldest = next(iter(self._runs))
             reason = f"no stop document came while {len(self._runs)} other runs started"
-            happenings = self._close(oldest, RunClosed(oldest, when, "fail", reason, {}))
+            assumed = RunClosed(oldest, when, "fail", reason, {}, assumed=True)
+            happenings = self._close(oldest, assumed)
         run = self._runs[uid] = Run(uid, self._settings.max_waiting_frames)
         return run, [*happenings, RunOpened(uid, when, {})]
 
@@ -138,7 +148,8 @@ class Router:
             del self._run_of[descriptor_uid]
         self._closed.append(uid)
         late = [*recover(run, closed.expected, closed.time), *run.release()]
-        return [*_in_order(late), replace(closed, frames=_frames_of(run, closed.expected))]
+        frames = _frames_of(run, closed.expected, self._streams)
+        return [*_in_order(late), replace(closed, frames=frames)]
 
     def _descriptor(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, run_uid, when = str(doc["uid"]), text(doc, "run_start"), number(doc, "time")
@@ -192,6 +203,7 @@ class Router:
         run = self._run_of.get(str(doc["descriptor"]))
         resource = None if run is None else run.resources.get(str(doc["stream_resource"]))
         if run is None or resource is None:
+            self.strangers += 1
             return []
         start, stop = _range(doc, "indices", 0)
         seq, seq_stop = _range(doc, "seq_nums", 1)
@@ -215,7 +227,10 @@ class Router:
         """Take in events of one descriptor; all are read before any of them changes the run."""
         uid = str(docs[0]["descriptor"]) if docs else ""
         run = self._run_of.get(uid)
-        if run is None or not run.descriptors[uid].images:
+        if run is None:
+            self.strangers += 1
+            return []
+        if not run.descriptors[uid].images:
             return []
         events = [_read_event(doc) for doc in docs]
         self._runs.move_to_end(run.uid)
@@ -245,14 +260,14 @@ class Router:
         return [*opened, *self._close(uid, closed)]
 
 
-def _frames_of(run: Run, events: Mapping[str, int]) -> dict[str, int]:
-    """Count the frames in a run's events, per stream, as its descriptors declare them."""
-    return {
-        descriptor.stream: events.get(descriptor.stream, 0)
-        * sum(key.frames for key in descriptor.images.values())
-        for descriptor in run.descriptors.values()
-        if descriptor.images
-    }
+def _frames_of(run: Run, events: Mapping[str, int], streams: Collection[str]) -> dict[str, int]:
+    """Count the frames in a run's events, per followed stream, as its descriptors declare them."""
+    per_event: dict[str, int] = {}
+    for descriptor in run.descriptors.values():
+        if descriptor.stream in streams:
+            frames = sum(key.frames for key in descriptor.images.values())
+            per_event[descriptor.stream] = max(frames, per_event.get(descriptor.stream, 0))
+    return {stream: frames * events.get(stream, 0) for stream, frames in per_event.items()}
 
 
 def _range(doc: Mapping[str, object], key: str, lowest: int) -> tuple[int, int]:

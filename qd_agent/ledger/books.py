@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qd_agent.core.prediction import Verdict
+from qd_agent.ledger.agenda import Agenda
 from qd_agent.ledger.database import Database
 from qd_agent.ledger.records import Account, Request, RunRecord, SetAside, expected_frames
 
@@ -25,6 +26,9 @@ class Books:
         sinks: names of the stores that every prediction must reach.
         migrate: whether a file of an earlier version may be brought up to date.
 
+    Attributes:
+        agenda: the runs to be looked up in the archive.
+
     Raises:
         Fatal: the file cannot be used.
     """
@@ -32,6 +36,7 @@ class Books:
     def __init__(self, path: Path, sinks: Sequence[str], *, migrate: bool = True) -> None:
         self._sinks = tuple(sinks)
         self._db = Database(path, migrate=migrate)
+        self.agenda = Agenda(self._db)
 
     @property
     def sinks(self) -> tuple[str, ...]:
@@ -72,6 +77,10 @@ class Books:
         """Give every known run, oldest first."""
         return [str(row[0]) for row in self._db.rows("SELECT uid FROM runs ORDER BY time, uid")]
 
+    def knows(self, run_uid: str) -> bool:
+        """Tell whether a run is in the books."""
+        return bool(self._db.rows("SELECT 1 FROM runs WHERE uid = ?", run_uid))
+
     def latest_runs(self, count: int) -> list[str]:
         """Give the `count` runs that started last, the latest first."""
         rows = self._db.rows("SELECT uid FROM runs ORDER BY time DESC, uid LIMIT ?", count)
@@ -99,6 +108,7 @@ class Books:
             account=self.account(str(uid)),
             note=str(note),
             checked=float(str(checked)),
+            assumed=bool(stop.get("assumed")),
         )
 
     def note(self, run_uid: str, note: str) -> None:

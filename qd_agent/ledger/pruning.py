@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from qd_agent.ledger.agenda import PRUNED
 from qd_agent.ledger.books import SAMPLE
 from qd_agent.ledger.database import Database
 from qd_agent.ledger.settings import LedgerSettings
@@ -47,6 +48,13 @@ def _delete(database: Database, run_uid: str) -> None:
     with database.transaction() as db:
         db.execute("DELETE FROM frames WHERE run_uid = ?", (run_uid,))
         db.execute("DELETE FROM documents WHERE run_uid = ?", (run_uid,))
+        db.execute("DELETE FROM looks WHERE run_uid = ?", (run_uid,))
+        # The catalog of raw runs still lists it: it must not come back as one never heard of.
+        db.execute(
+            "INSERT INTO marks (name, value) SELECT ?, time FROM runs WHERE uid = ? ON CONFLICT "
+            "DO UPDATE SET value = MAX(CAST(value AS REAL), CAST(excluded.value AS REAL))",
+            (PRUNED, run_uid),
+        )
         db.execute("DELETE FROM runs WHERE uid = ?", (run_uid,))
 
 

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location, InlineLocation
+from qd_agent.core.frame import (
+    FrameKey,
+    FrameReference,
+    Hdf5Location,
+    InlineLocation,
+    RunClosed,
+)
 from qd_agent.core.prediction import Prediction
 
 
@@ -63,6 +69,7 @@ class RunRecord:
         account: what became of its frames.
         note: of an open run: what was found when it was looked into.
         checked: UTC epoch s of that look; 0 when there was none.
+        assumed: whether no stop document says that it ended.
     """
 
     uid: str
@@ -72,6 +79,12 @@ class RunRecord:
     account: Account
     note: str
     checked: float
+    assumed: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run has ended and no frame that its stop counts is missing."""
+        return self.exit_status is not None and not self.missing and not self.assumed
 
     @property
     def missing(self) -> int:
@@ -126,6 +139,20 @@ def expected_frames(stop: Mapping[str, object]) -> int:
     known = frames if isinstance(frames, Mapping) else {}
     counted = events if isinstance(events, Mapping) else {}
     return sum(int(str(known.get(stream, count))) for stream, count in counted.items())
+
+
+def stop_to_json(run: RunClosed) -> str:
+    """Write down what is known of a run's end, without its uid."""
+    return json.dumps(
+        {
+            "time": run.time,
+            "exit_status": run.exit_status,
+            "reason": run.reason,
+            "expected": dict(run.expected),
+            "frames": dict(run.frames),
+            "assumed": run.assumed,
+        }
+    )
 
 
 def identity(key: FrameKey) -> tuple[str, str, str, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE runs (
@@ -57,6 +57,20 @@ CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, run_uid TEXT, asked REAL NOT NULL,
     answered REAL, answer TEXT
 ) STRICT;
+""",
+    # Looks at the archive live on disk too. Of the catalog of raw runs, only those count that
+    # started after these books were begun; of books from before, after their newest run.
+    3: """
+CREATE TABLE looks (
+    run_uid TEXT PRIMARY KEY, began REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0, due REAL,
+    reason TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX looks_due ON looks (due) WHERE due IS NOT NULL;
+CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+INSERT INTO marks (name, value) VALUES (
+    'first start',
+    (SELECT COALESCE(MAX(time), (julianday('now') - 2440587.5) * 86400.0) FROM runs)
+);
 """,
 }
 

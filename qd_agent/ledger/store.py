@@ -28,6 +28,7 @@ from qd_agent.ledger.records import (
     plain_json,
     reference_from_json,
     reference_to_json,
+    stop_to_json,
 )
 from qd_agent.ledger.settings import LedgerSettings
 
@@ -87,18 +88,10 @@ class Ledger(Outbox):
 
         A repeat is ignored, and gives False.
         """
-        closed = json.dumps(
-            {
-                "time": run.time,
-                "exit_status": run.exit_status,
-                "reason": run.reason,
-                "expected": dict(run.expected),
-                "frames": dict(run.frames),
-            }
-        )
         with self._db.transaction() as db:
             cursor = db.execute(
-                "UPDATE runs SET closed = ? WHERE uid = ? AND closed IS NULL", (closed, run.run_uid)
+                "UPDATE runs SET closed = ? WHERE uid = ? AND closed IS NULL",
+                (stop_to_json(run), run.run_uid),
             )
             if cursor.rowcount == 1:
                 self.announce(db, run.run_uid, CLOSED)
@@ -109,6 +102,26 @@ class Ledger(Outbox):
                 )
             db.execute("DELETE FROM documents WHERE run_uid = ?", (run.run_uid,))
             return cursor.rowcount == 1
+
+    def correct_run(self, run: RunClosed) -> bool:
+        """Let a stop that knows more than the one written down take its place; else give False.
+
+        It knows more when that one was only assumed, or did not know the layout of a stream and
+        so how many frames an event has.
+        """
+        with self._db.transaction() as db:
+            row = db.execute(
+                "SELECT closed FROM runs WHERE uid = ? AND closed IS NOT NULL", (run.run_uid,)
+            ).fetchone()
+            if row is None or run.assumed:
+                return False
+            before = json.loads(row[0])
+            news = run.frames.keys() - before["frames"].keys()
+            if not before.get("assumed") and not (news and run.expected == before["expected"]):
+                return False
+            db.execute("UPDATE runs SET closed = ? WHERE uid = ?", (stop_to_json(run), run.run_uid))
+            self.announce(db, run.run_uid, CLOSED)
+            return True
 
     def keep_document(self, run_uid: str, name: str, doc: Mapping[str, object]) -> None:
         """Keep a document that later ones refer to, until its run is closed."""
@@ -263,6 +276,17 @@ class Ledger(Outbox):
         since = next((float(str(seen)) for away, _, seen in rows if not away), None)
         behind = 0.0 if since is None else max(0.0, time.time() - since)
         return sum(counts.values()), counts.get(True, 0), behind
+
+    def any_away(self, run_uid: str) -> bool:
+        """Tell whether a frame of a run waits for another try."""
+        return bool(
+            self._db.rows(
+                "SELECT 1 FROM frames WHERE role = ? AND run_uid = ? AND verdict IS NULL "
+                "AND tries > 0 LIMIT 1",
+                SAMPLE,
+                run_uid,
+            )
+        )
 
     def runs_with_work(self) -> set[str]:
         """Give the runs of which a frame waits for its answer."""

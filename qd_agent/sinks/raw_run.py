@@ -79,14 +79,14 @@ def raw_documents(
     with translated(connection), open_tiled(connection) as root:
         node = root
         for key in path:
-            node = _child(node, key) if key and "/" not in key else None
+            node = find_child(node, key) if key and "/" not in key else None
             if node is None:
                 return None
         return _documents(node)
 
 
-def _child(node: Any, key: str) -> Any | None:
-    """Give exactly this child, or None.
+def find_child(node: Any, key: str) -> Any | None:
+    """Give exactly this child of a container in Tiled, or None.
 
     Clients of runs also take the beginning of a uid, and warn of names that they have renamed.
     """
@@ -178,7 +178,7 @@ def _stream(name: str, node: Any, run_uid: str) -> _Stream:
 
 def _dataset(stream: Any, key: str, declared: Mapping[str, Any]) -> _Dataset | None:
     """Give the one dataset of a detector; None where it has none, or several files."""
-    node = _child(stream, key)
+    node = find_child(stream, key)
     if node is None:
         return None
     sources = node.data_sources()

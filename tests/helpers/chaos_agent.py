@@ -1,11 +1,13 @@
 """The agent with a way to die: `python chaos_agent.py run CONFIG` with QD_CHAOS set.
 
-QD_CHAOS is empty (the agent as it is), or one of
+QD_CHAOS is empty (the agent as it is), or some of these, separated by ";":
 
 - `POINT:N`: SIGKILL at the Nth passage of a point of `POINTS`
 - `fsize:BYTES`: no file may grow beyond its ledger's size plus BYTES
 - `pages:N`: the ledger may grow by N pages
 - `prune:SECONDS`: old runs leave the ledger so often, not hourly
+- `fit:N`: the explaining fit, by far the dearest step, is made for every Nth pattern only; those
+  between are judged by the latest one, so their sizes mean nothing
 
 Nothing but what is named is changed, and nothing without QD_CHAOS.
 """
@@ -45,7 +47,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
 
 
 def arm(order: str) -> None:
-    """Do what QD_CHAOS asks for."""
+    """Do one of the things that QD_CHAOS asks for."""
     name, _, number = order.rpartition(":")
     if name == "fsize":
         _limit_files(int(number))
@@ -53,6 +55,8 @@ def arm(order: str) -> None:
         _limit_pages(int(number))
     elif name == "prune":
         importlib.import_module("qd_agent.chores").PRUNE_EVERY_S = float(number)
+    elif name == "fit":
+        _fit_seldom(int(number))
     else:
         _kill_at(name, int(number))
 
@@ -106,9 +110,24 @@ def _limit_pages(spare: int) -> None:
     database.__init__ = limited
 
 
+def _fit_seldom(every: int) -> None:
+    sizer = importlib.import_module("qd_agent.inference.sizer").NetworkSizer
+    original = sizer._explained
+    asked, latest = 0, None
+
+    def seldom(self: Any, *args: Any) -> Any:
+        nonlocal asked, latest
+        if asked % every == 0:
+            latest = original(self, *args)
+        asked += 1
+        return latest
+
+    sizer._explained = seldom
+
+
 if __name__ == "__main__":
-    if os.environ.get("QD_CHAOS"):
-        arm(os.environ["QD_CHAOS"])
+    for order in filter(None, os.environ.get("QD_CHAOS", "").split(";")):
+        arm(order)
     from qd_agent.cli import main
 
     sys.exit(main())

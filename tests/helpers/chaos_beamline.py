@@ -44,7 +44,8 @@ class Plan:
     """What to take.
 
     Attributes:
-        folder: for frames, calibration, journal; the file `stop` in it ends the last run.
+        folder: for frames, calibration, journal; the file `stop` in it ends the last run, and
+            while `pause` is there no frame is taken.
         address: where to publish.
         seed: of everything that is drawn.
         frames: frames of a run, from and to.
@@ -303,11 +304,14 @@ class Beamline:
         )
 
     def work(self, send: Any) -> None:
-        stop = self.folder / "stop"
+        stop, pause = self.folder / "stop", self.folder / "pause"
         runs: list[Run] = []
         due = time.monotonic()
         while True:
             stopping = stop.exists()
+            if pause.exists() and not stopping:
+                time.sleep(0.05)
+                continue
             while not stopping and len(runs) < self.plan.together:
                 runs.append(self.next_run())
             for run in list(runs):

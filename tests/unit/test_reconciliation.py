@@ -1,26 +1,40 @@
 """The books against files, Tiled and stores: what was missed is found, and said when it is not."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qd_agent import reconciliation
+from qd_agent import agent, discovery, quiet_runs, reconciliation
 from qd_agent.agent import Agent, Stages
+from qd_agent.core.catalog import CatalogPage, CatalogRun
 from qd_agent.core.errors import Unavailable
 from qd_agent.core.frame import Frame, FrameReference
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Sized
 from qd_agent.documents import RouterSettings, open_router
+from qd_agent.discovery import Discovery
 from qd_agent.ledger import Ledger
+from qd_agent.ledger.settings import ReconcileSettings
+from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
 from tests.helpers import records
 from tests.helpers.documents import RunOfDocuments, scan_with_darks, step_scan
 
 SETTINGS = RouterSettings()
+LOOKS = ReconcileSettings(
+    find_since=datetime(2000, 1, 1, tzinfo=UTC), find_days=36500, look_first_s=8.0,
+    look_longest_s=100.0, look_hours=1.0,
+)  # fmt: skip
+START = 1_800_000_000.0
+"""UTC epoch s at which the tests' clock stands in the beginning."""
+PAGE = 4
+"""Runs on a page of the catalog."""
 
 
 class Stage:
@@ -82,7 +96,9 @@ class Rig:
             dark_streams=frozenset(SETTINGS.dark_streams),
         )
         self.archive: dict[str, list[Document] | Exception | None] = {}
+        self.catalog: list[CatalogRun] | Exception | None = []
         self.looked: list[str] = []
+        self.pages: list[str | None] = []
         self.auditors = {"redis": Auditor(3), "tiled": Auditor()}
         self.now = 0.0
         self.reconciliation = Reconciliation(
@@ -90,10 +106,11 @@ class Rig:
             self.ledger,
             router,
             new_router=lambda: open_router(SETTINGS),
-            reader=self.stage,
             archive=self._ask,
             auditors=self.auditors,
-            quiet_s=60.0,
+            discovery=Discovery(self.ledger, self._page, LOOKS),
+            quiet=QuietRuns(self.agent, self.ledger, router, self.stage, 60.0),
+            settings=LOOKS,
         )
 
     def _ask(self, run_uid: str) -> "Future[list[Document] | None]":
@@ -105,6 +122,29 @@ class Rig:
         else:
             future.set_result(found)
         return future
+
+    def _page(self, following: str | None) -> "Future[CatalogPage | None]":
+        self.pages.append(following)
+        future: Future[CatalogPage | None] = Future()
+        if isinstance(self.catalog, Exception):
+            future.set_exception(self.catalog)
+            return future
+        if self.catalog is None:
+            future.set_result(None)
+            return future
+        first = int(following or 0)
+        last = first + PAGE
+        more = str(last) if last < len(self.catalog) else None
+        future.set_result(CatalogPage(self.catalog[first:last], more))
+        return future
+
+    def took(self, documents: list[Document], at: float = START) -> str:
+        """The beamline took a run, and Tiled has it; nothing was heard of it."""
+        run = uid_of(documents)
+        self.archive[run] = documents
+        assert isinstance(self.catalog, list)
+        self.catalog.insert(0, CatalogRun(run, at))
+        return run
 
     def hear(self, documents: Sequence[Document]) -> None:
         for name, doc in documents:
@@ -130,11 +170,18 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = Rig(tmp_path / "ledger.sqlite")
 
     class Clock:
+        perf_counter = staticmethod(time.perf_counter)
+
         @staticmethod
         def monotonic() -> float:
             return made.now
 
-    monkeypatch.setattr(reconciliation, "time", Clock)
+        @staticmethod
+        def time() -> float:
+            return START + made.now
+
+    for module in (reconciliation, discovery, quiet_runs, agent):
+        monkeypatch.setattr(module, "time", Clock)
     yield made
     made.ledger.close()
 

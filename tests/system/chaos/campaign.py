@@ -120,7 +120,7 @@ class Campaign:
     # -- what takes part -------------------------------------------------------------------
 
     def _write_config(self, changes: Mapping[str, object]) -> Path:
-        tree = {
+        tree: dict[str, Any] = {
             "agent_id": "chaos",
             "data": "agent",
             "source": {"address": self.listen},
@@ -132,10 +132,12 @@ class Campaign:
                 "tries_after_stop": 3,
             },
             "reduction": {"poni": "beamline/detector.poni", "mask": "beamline/mask.npy"},
+            "reconcile": {"find_every_s": 2.0, "look_first_s": 1.0, "look_longest_s": 5.0},
             "redis": {"url": self.redis.url},
             "tiled": {"uri": self.tiled.uri, "batch_seconds": 0.3},
-            **changes,
         }
+        for name, part in changes.items():
+            tree[name] = {**tree.get(name, {}), **part} if isinstance(part, dict) else part
         path = self.folder / "agent.yaml"
         path.write_text(json.dumps(tree))  # JSON is YAML
         return path

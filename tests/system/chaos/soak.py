@@ -28,6 +28,8 @@ from tests.system.chaos.campaign import Campaign, say, wait
 KEEP_GIB = 0.02
 """Small, so that old runs leave the ledger within the soak; pruned each minute, not each hour."""
 EVERY_S = 5.0
+MOST_WAITING = 1000
+"""The beamline pauses while more frames than this wait for their answer."""
 SETTLED = 0.25
 """The first quarter is warming up: allocator arenas, caches of files and runs, first pruning."""
 
@@ -57,15 +59,20 @@ class Sample:
     cpu_s: float
 
 
-def soak(campaign: Campaign, frames: int, rate_hz: float) -> tuple[list[Sample], Findings]:
-    """Take `frames` frames, watch the agent, and have the books checked."""
+def soak(
+    campaign: Campaign, frames: int, rate_hz: float, fit_every: int
+) -> tuple[list[Sample], Findings]:
+    """Take `frames` frames, watch the agent, and have the books checked.
+
+    Runs are fly scans, of which one stream_datum names several frames.
+    """
     wire = Wire(campaign.publish, campaign.listen, 0, harmless=True)
     wire.start()
     beamline = campaign.start_beamline(
-        rate_hz=rate_hz, kinds=["step"], together=1, frames=[450, 550], bad=0.0, tiled=""
+        rate_hz=rate_hz, kinds=["fly"], together=1, frames=[450, 550], bad=0.0, tiled=""
     )
     wait((campaign.folder / "beamline" / "mask.npy").exists, 60.0)
-    agent, log = campaign.start_agent("prune:60")
+    agent, log = campaign.start_agent(f"prune:60;fit:{fit_every}")
     journal = campaign.folder / "beamline" / "journal.jsonl"
     wait(lambda: journal.exists() and journal.stat().st_size > 0, 120.0)
     samples, taken, began = [], _Tally(journal), time.monotonic()
@@ -75,8 +82,11 @@ def soak(campaign: Campaign, frames: int, rate_hz: float) -> tuple[list[Sample],
             published = int(client.xlen("qd:predictions"))
             count = taken.count()
             samples.append(_sample(campaign, agent.pid, time.monotonic() - began, count, published))
+            if len(samples) % 60 == 0:
+                say(f"{samples[-1].seconds:7.0f} s  {samples[-1]}")
             if count >= frames:
                 (campaign.folder / "beamline" / "stop").touch()
+            _hold_back(campaign.folder / "beamline" / "pause", count - published)
             if beamline.poll() is not None and published >= count:
                 break
             time.sleep(EVERY_S)
@@ -86,6 +96,14 @@ def soak(campaign: Campaign, frames: int, rate_hz: float) -> tuple[list[Sample],
     agent.send_signal(signal.SIGTERM)
     agent.wait(30)
     return samples, findings
+
+
+def _hold_back(pause: Path, backlog: int) -> None:
+    """Keep the agent busy all the time, and the beamline not too far ahead of it."""
+    if backlog > MOST_WAITING:
+        pause.touch()
+    elif backlog < MOST_WAITING // 4:
+        pause.unlink(missing_ok=True)
 
 
 class _Tally:
@@ -172,13 +190,20 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=100_000)
-    parser.add_argument("--rate", type=float, default=25.0, help="frames per second")
+    parser.add_argument("--rate", type=float, default=50.0, help="frames per second")
+    parser.add_argument(
+        "--fit-every", type=int, default=10,
+        help="make the explaining fit, most of the cost, for every so many frames",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, default=None, help="table, samples and plot go here")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    campaign = Campaign(folder, 1, say, ledger={"keep_gib": KEEP_GIB}, log_level="warning")
+    campaign = Campaign(
+        folder, 1, say, ledger={"keep_gib": KEEP_GIB}, log_level="warning",
+        redis={"max_patterns_per_run": 100}, reconcile={"find_every_s": 10.0},
+    )  # fmt: skip
     try:
-        samples, findings = soak(campaign, arguments.frames, arguments.rate)
+        samples, findings = soak(campaign, arguments.frames, arguments.rate, arguments.fit_every)
     finally:
         campaign.close()
     told = summary(samples)

@@ -1,0 +1,78 @@
+"""The catalog of raw runs in Tiled, a page at a time: which runs there are, the latest first.
+
+Tiled keeps entries in the order in which they came. A run that got there late (the beamline's
+writer has a queue) therefore stands in front, whenever it started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from qd_agent.core.catalog import CatalogPage, CatalogRun
+from qd_agent.sinks.connections import TiledConnection
+from qd_agent.sinks.settings import TiledSettings
+
+PAGE = 100
+_LONGEST_UID = 128
+_PLACE = ("page[cursor]", "page[offset]")
+
+
+def raw_runs(
+    settings: TiledSettings, connection: TiledConnection, following: str | None = None
+) -> CatalogPage | None:
+    """Give the runs that came to the catalog last, or the page after an earlier one.
+
+    Args:
+        settings: where the raw runs are.
+        connection: where Tiled is.
+        following: what the earlier page gave.
+
+    Returns:
+        At most PAGE runs, or None when Tiled has no such catalog.
+
+    Raises:
+        Unavailable: Tiled is away.
+        Fatal: it refuses us.
+    """
+    from qd_agent.sinks.raw_run import find_child  # noqa: PLC0415
+    from qd_agent.sinks.tiled_link import open_tiled, translated  # noqa: PLC0415 - seconds
+
+    with translated(connection), open_tiled(connection) as root:
+        node = root
+        for key in settings.raw_container.split("/") if settings.raw_container else []:
+            node = find_child(node, key)
+            if node is None:
+                return None
+        query = {
+            "sort": "-",
+            "fields": "metadata",
+            "select_metadata": "{uid: start.uid, time: start.time}",
+            "page[limit]": str(PAGE),
+            **dict(parse_qsl(following or "")),
+        }
+        answer = node.context.http_client.get(
+            node.item["links"]["search"], params=query, headers={"Accept": "application/json"}
+        )
+        answer.raise_for_status()
+        return _page(answer.json())
+
+
+def _page(content: Mapping[str, Any]) -> CatalogPage:
+    runs = [found for item in content["data"] if (found := _run(item)) is not None]
+    link = (content.get("links") or {}).get("next")
+    place = [(k, v) for k, v in parse_qsl(urlsplit(link or "").query) if k in _PLACE]
+    return CatalogPage(runs, urlencode(place) if place else None)
+
+
+def _run(item: Mapping[str, Any]) -> CatalogRun | None:
+    """Read an entry; None for one that is no run, or whose uid no frame's key can carry."""
+    metadata = (item.get("attributes") or {}).get("metadata") or {}
+    uid, when = metadata.get("uid"), metadata.get("time")
+    if not isinstance(uid, str) or not 1 <= len(uid) <= _LONGEST_UID:
+        return None
+    if isinstance(when, bool) or not isinstance(when, int | float) or not isfinite(when):
+        return None
+    return CatalogRun(uid, float(when))
