@@ -202,9 +202,9 @@ def _table(
 
 
 def _next_look(look: Look) -> str:
-    so_far = f"looked up in Tiled {look.tries} times so far"
+    so_far = f"looks into Tiled so far: {look.tries}"
     if look.due is None:
-        return f"{so_far}, and no more: given up (`qd-agent reconcile` looks once more)"
+        return f"{so_far}, no more: given up (`qd-agent reconcile` looks once more)"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look.due))
     return f"{so_far}, next at {when}"
 

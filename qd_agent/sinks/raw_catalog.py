@@ -70,7 +70,8 @@ def _page(content: Mapping[str, Any]) -> CatalogPage:
 def _run(item: Mapping[str, Any]) -> CatalogRun | None:
     """Read an entry; None for one that is no run, or whose uid no frame's key can carry."""
     metadata = (item.get("attributes") or {}).get("metadata") or {}
-    uid, when = metadata.get("uid"), metadata.get("time")
+    start = metadata.get("selected") or {}
+    uid, when = start.get("uid"), start.get("time")
     if not isinstance(uid, str) or not 1 <= len(uid) <= _LONGEST_UID:
         return None
     if isinstance(when, bool) or not isinstance(when, int | float) or not isfinite(when):

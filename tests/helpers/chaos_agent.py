@@ -43,6 +43,12 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "Tiled, rows written, not struck": ("qd_agent.sinks.tiled_run:TiledRun", "append", "after"),
     "run closed in the books": ("qd_agent.ledger.store:Ledger", "close_run", "after"),
     "taking up what was left": ("qd_agent.agent:Agent", "recover", "before"),
+    "catalog read, not remembered": ("qd_agent.discovery:Discovery", "_enlist", "after"),
+    "told by Tiled, not concluded": (
+        "qd_agent.reconciliation:Reconciliation",
+        "_conclude",
+        "before",
+    ),
 }
 
 

@@ -17,6 +17,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from simulated_beamline.wire import message
 BINNING = 8
 """The simulated detector's rows and columns shrink by this: 130 × 122 pixels."""
 KINDS = ("step", "darks", "fly", "cut", "paused", "aborted")
+PAUSE = 25
+"""Frames of other runs that a paused run waits for."""
 READING = {"source": "sim", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
 
 
@@ -45,11 +48,11 @@ class Plan:
 
     Attributes:
         folder: for frames, calibration, journal; the file `stop` in it ends the last run, and
-            while `pause` is there no frame is taken.
+            no more frames are taken than the file `allowed` says, when there is one.
         address: where to publish.
         seed: of everything that is drawn.
         frames: frames of a run, from and to.
-        rate_hz: frames per second, of all runs together.
+        rate_hz: frames per second, of all runs together, at most.
         together: runs that go on at the same time.
         bad: share of frames that are unreadable or empty.
         tiled: folder of the Tiled server, or '' for no archive.
@@ -59,8 +62,8 @@ class Plan:
     folder: str
     address: str
     seed: int = 1
-    frames: tuple[int, int] = (110, 170)
-    rate_hz: float = 7.0
+    frames: tuple[int, int] = (30, 60)
+    rate_hz: float = 20.0
     together: int = 2
     bad: float = 0.01
     tiled: str = ""
@@ -103,7 +106,10 @@ class Journal:
 
 @dataclass
 class Run:
-    """One run, advanced a step at a time; every step gives the documents to be published."""
+    """One run, advanced a step at a time; every step gives the documents to be published.
+
+    `clock` counts the frames of all runs; a paused run waits until others have taken some.
+    """
 
     kind: str
     frames: int
@@ -112,6 +118,7 @@ class Run:
     journal: Journal
     rng: random.Random
     bad: float
+    clock: Callable[[], int]
     documents: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,13 +135,13 @@ class Run:
         self._stop_at = self.frames
         if self.kind == "aborted":
             self._stop_at = self.rng.randint(self.frames // 3, self.frames - 1)
-        self._pause_until = 0.0
+        self._pause_until = 0
         self._pause_at = self.frames // 2 if self.kind == "paused" else -1
-        self.stopped = False
+        self.stopped = self._ending = False
 
     def step(self) -> list[tuple[str, dict[str, Any]]]:
         """Take the next frames, or stop; give the documents."""
-        if time.monotonic() < self._pause_until:
+        if self.clock() < self._pause_until and not self._ending:
             return []
         if self._taken >= self._stop_at:
             self._stop()
@@ -145,13 +152,14 @@ class Run:
             for _ in range(left if self.kind == "cut" and left <= 20 else 1):
                 self._shot("primary", batch, beam=True)
             if self._taken == self._pause_at:
-                self._pause_until = time.monotonic() + 5.0
+                self._pause_until = self.clock() + PAUSE
         out, self._pending = self._pending, []
         self.documents += out
         return out
 
     def end_soon(self) -> None:
         self._stop_at = min(self._stop_at, self._taken)
+        self._ending = True
 
     def _open(self, stream: str) -> None:
         self._path = self.folder / f"{self.uid}-{stream}.h5"
@@ -287,7 +295,7 @@ class Beamline:
         geometry = small_geometry()
         write_calibration(self.folder, geometry.poni(), pixels_of(geometry, 1).masked)
         self.journal = Journal(self.folder / "journal.jsonl")
-        self.count = 0
+        self.count = self.taken = 0
         self.archive = None
         if plan.tiled:
             self.archive = Archive(Path(plan.tiled), plan.api_key, self.journal)
@@ -300,33 +308,26 @@ class Beamline:
         self.count += 1
         scene = self.reactor.scene(1000 * self.plan.seed + self.count, frames)
         return Run(
-            kind, frames, self.folder / "frames", scene, self.journal, self.rng, self.plan.bad
-        )
+            kind, frames, self.folder / "frames", scene, self.journal, self.rng, self.plan.bad,
+            lambda: self.taken,
+        )  # fmt: skip
+
+    def allowed(self) -> float:
+        """How many frames may be taken in all."""
+        path = self.folder / "allowed"
+        return int(path.read_text()) if path.exists() else float("inf")
 
     def work(self, send: Any) -> None:
-        stop, pause = self.folder / "stop", self.folder / "pause"
+        stop = self.folder / "stop"
         runs: list[Run] = []
         due = time.monotonic()
-        while True:
-            stopping = stop.exists()
-            if pause.exists() and not stopping:
-                time.sleep(0.05)
+        while runs or not stop.exists():
+            if self.taken >= self.allowed() and not stop.exists():
+                time.sleep(0.02)
                 continue
-            while not stopping and len(runs) < self.plan.together:
+            while not stop.exists() and len(runs) < self.plan.together:
                 runs.append(self.next_run())
-            for run in list(runs):
-                if stopping:
-                    run.end_soon()
-                before = run._taken
-                for name, doc in run.step():
-                    send(name, doc)
-                due += (run._taken - before) / self.plan.rate_hz
-                if run.stopped:
-                    runs.remove(run)
-                    if self.archive is not None:
-                        self.archive.queue.put(run)
-            if stopping and not runs:
-                break
+            due += self._advance(runs, send, ending=stop.exists()) / self.plan.rate_hz
             now = time.monotonic()
             due = max(due, now - 0.5)
             time.sleep(max(0.01, due - now))
@@ -334,6 +335,23 @@ class Beamline:
             self.archive.queue.put(None)
             self.archive.join()
         self.journal.write(what="end", time=time.time())
+
+    def _advance(self, runs: list[Run], send: Any, *, ending: bool) -> int:
+        """Take the next frames of every run; give how many these were."""
+        before = self.taken
+        for run in list(runs):
+            if ending:
+                run.end_soon()
+            frames = run._taken
+            documents = run.step()
+            self.taken += run._taken - frames
+            for name, doc in documents:
+                send(name, doc)
+            if run.stopped:
+                runs.remove(run)
+                if self.archive is not None:
+                    self.archive.queue.put(run)
+        return self.taken - before
 
 
 def main() -> int:

@@ -81,11 +81,14 @@ class Store:
                 self.process.kill()
                 self.process.wait()
 
-    def freeze(self, seconds: float) -> None:
-        """Let it hang: connections stay, nothing is answered."""
+    def hang(self) -> None:
+        """Let it hang until `go_on`: connections stay, nothing is answered."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
+
+    def go_on(self) -> None:
+        """End `hang`."""
+        assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
     def lose_answer(self, to: bytes, patience: float) -> bool:

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 
 import zmq
 
-OPENING = ("start", "descriptor", "stream_resource")
+from simulated_beamline.wire import decode
+
+NAMING = ("start", "descriptor", "stream_resource", "stop")
+"""Documents that name their run; of a run that has none of them nothing is known."""
+UNHEARD_EVERY = 5
+"""Of every fifth run none of these passes, so that its events name a descriptor nobody knows."""
 RATES: Mapping[str, float] = {"dropped": 0.02, "doubled": 0.02, "late": 0.02}
 """Share of the documents of every kind."""
 DROPPED: Mapping[str, float] = {
@@ -24,6 +29,7 @@ class Wire(threading.Thread):
     Attributes:
         faults: what was done to how many documents, by (what, name).
         passed: documents that came in.
+        unheard: runs of which no document passed that names them.
     """
 
     def __init__(self, source: str, target: str, seed: int, *, harmless: bool = False):
@@ -32,6 +38,8 @@ class Wire(threading.Thread):
         self._harmless = harmless
         self.faults: Counter[tuple[str, str]] = Counter()
         self.passed = 0
+        self.unheard: set[str] = set()
+        self._starts = 0
         self._context = zmq.Context()
         self._in = self._context.socket(zmq.SUB)
         self._in.set_hwm(0)
@@ -61,7 +69,11 @@ class Wire(threading.Thread):
     def take(self, message: bytes) -> None:
         """Decide what becomes of one message."""
         self.passed += 1
-        name = message.split(b" ", 2)[1].decode()
+        _, head, body = message.split(b" ", 2)
+        name = head.decode()
+        if not self._harmless and name in NAMING and self._is_unheard(name, decode(body)):
+            self.faults["dropped (run unheard)", name] += 1
+            return
         fate = "" if self._harmless else self._draw(name)
         if fate:
             self.faults[fate, name] += 1
@@ -73,6 +85,13 @@ class Wire(threading.Thread):
         if fate == "doubled":
             self._out.send(message)
         self._release()
+
+    def _is_unheard(self, name: str, doc: Mapping[str, object]) -> bool:
+        if name == "start":
+            self._starts += 1
+            if self._starts % UNHEARD_EVERY == 3:
+                self.unheard.add(str(doc["uid"]))
+        return str(doc.get("run_start", doc["uid"])) in self.unheard
 
     def _draw(self, name: str) -> str:
         value = self._rng.random()

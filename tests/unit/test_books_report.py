@@ -101,3 +101,23 @@ def test_one_agent_at_a_time_holds_a_folder(tmp_path: Path):
         pass
     with alone_in(tmp_path):
         pass
+
+
+def test_runs_says_when_a_run_is_looked_up_next_and_which_were_found_and_not_read(data: Path):
+    book = Ledger(data / "ledger.sqlite", "pbs-1", SINKS)
+    book.agenda.add("ab-2", now=1.7e9)
+    book.agenda.put_off("ab-2", 1.7e9 + 60.0, "1 frames are missing: Tiled does not have the run")
+    book.agenda.add("c-3", now=1.7e9)
+    book.agenda.put_off("c-3", None, "open, nothing new since")
+    book.agenda.add("zz-9", now=1.7e9)
+    book.agenda.put_off("zz-9", 1.7e9 + 90.0, "Tiled is away", counts=False)
+    book.close()
+    text = qd("runs", "--data", str(data), code=1)
+    assert "looks into Tiled so far: 1, next at 20" in text
+    assert "no more: given up (`qd-agent reconcile` looks once more)" in text
+    assert "zz-9                                  found in Tiled, not read yet" in text
+    assert "  Tiled is away" in text
+    found = {r["uid"]: r for r in json.loads(qd("runs", "--data", str(data), "--json", code=1))}
+    assert (found["ab-2"]["looks"], found["ab-2"]["next_look"]) == (1, 1.7e9 + 60.0)
+    assert (found["aa-1"]["looks"], found["aa-1"]["next_look"]) == (0, None)
+    assert "zz-9" not in qd("runs", "--data", str(data), "--run", "ab", code=1)

@@ -4,27 +4,29 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from event_model import compose_run
 
 from qd_agent import agent, discovery, quiet_runs, reconciliation
 from qd_agent.agent import Agent, Stages
 from qd_agent.core.catalog import CatalogPage, CatalogRun
 from qd_agent.core.errors import Unavailable
-from qd_agent.core.frame import Frame, FrameReference
+from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Sized
-from qd_agent.documents import RouterSettings, open_router
 from qd_agent.discovery import Discovery
+from qd_agent.documents import RouterSettings, open_router
 from qd_agent.ledger import Ledger
-from qd_agent.ledger.settings import ReconcileSettings
+from qd_agent.ledger.settings import LedgerSettings, ReconcileSettings
 from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
 from tests.helpers import records
-from tests.helpers.documents import RunOfDocuments, scan_with_darks, step_scan
+from tests.helpers.documents import READING, RunOfDocuments, scan_with_darks, step_scan
 
 SETTINGS = RouterSettings()
 LOOKS = ReconcileSettings(
@@ -186,6 +188,26 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made.ledger.close()
 
 
+def play(documents: Sequence[Document]) -> list[Happening]:
+    into = open_router(SETTINGS)
+    return [happening for name, doc in documents for happening in into.route(name, doc)]
+
+
+def without_detector(events: int) -> list[Document]:
+    """A run whose primary stream holds a number an event, and no frame."""
+    bundle = compose_run()
+    stream = bundle.compose_descriptor(name="primary", data_keys={"x": dict(READING)})
+    documents: list[Document] = [
+        ("start", dict(bundle.start_doc)),
+        ("descriptor", dict(stream.descriptor_doc)),
+    ]
+    for _ in range(events):
+        event = stream.compose_event(data={"x": 1.0}, timestamps={"x": 1.0})
+        documents.append(("event", dict(event)))
+    stop = {**bundle.compose_stop(), "num_events": {"primary": events}}
+    return [*documents, ("stop", stop)]
+
+
 def uid_of(documents: Sequence[Document]) -> str:
     return str(documents[0][1]["uid"])
 
@@ -260,17 +282,274 @@ def test_a_file_that_dark_and_light_frames_share_is_left_to_the_stop_document(ri
     assert "only the stop document can say" in rig.note(uid_of(documents))
 
 
-def test_an_incomplete_run_is_looked_up_once_and_its_frames_come_from_tiled(rig: Rig):
+def test_an_incomplete_run_is_looked_up_and_its_frames_come_from_tiled(rig: Rig):
     documents = step_scan(4)
     run = uid_of(documents)
     rig.archive[run] = documents
     rig.hear([documents[0], documents[-1]])  # nothing else was received
-    assert rig.agent.incomplete == {run}
-    rig.turns(20)
-    assert rig.looked == [run]
+    assert list(rig.ledger.agenda.all()) == [run]
+    rig.turns(200)
+    assert rig.looked == [run], "what is whole is not looked up again"
     assert rig.numbers() == [1, 2, 3, 4]
     (record,) = rig.ledger.runs(run)
     assert (record.account.sized, record.missing) == (4, 0)
+    assert rig.ledger.agenda.all() == {}
+
+
+def test_a_run_that_gets_to_tiled_late_is_looked_up_until_it_is_whole(rig: Rig):
+    documents = step_scan(4)
+    run = uid_of(documents)
+    rig.hear([documents[0], documents[-1]])
+    rig.turns(60)
+    # Looks at 0, 8, 24 and 56 s, give or take a quarter of each wait.
+    assert 3 <= len(rig.looked) <= 5
+    look = rig.ledger.agenda.all()[run]
+    assert look.tries == len(rig.looked)
+    assert look.reason == "4 frames are missing: Tiled does not have the run"
+    rig.archive[run] = documents
+    rig.turns(101 * 5 // 4)  # the longest wait, and its jitter
+    assert rig.numbers() == [1, 2, 3, 4]
+    assert rig.ledger.agenda.all() == {}
+    assert rig.note(run) == ""
+
+
+def test_an_incomplete_run_is_given_up_when_it_is_too_old_and_taken_up_at_the_next_start(rig: Rig):
+    documents = step_scan(4)
+    run = uid_of(documents)
+    rig.hear([documents[0], documents[-1]])
+    rig.turns(80, seconds=50.0)
+    assert rig.ledger.agenda.all()[run].due is None
+    looks = len(rig.looked)
+    rig.turns(20, seconds=50.0)
+    assert len(rig.looked) == looks
+    rig.archive[run] = documents
+    rig.reconciliation.begin()
+    rig.turns()
+    assert rig.numbers() == [1, 2, 3, 4]
+
+
+def test_a_tiled_that_is_away_gives_nobody_up(rig: Rig):
+    documents = step_scan(4)
+    run = uid_of(documents)
+    rig.archive[run] = Unavailable("Tiled is away")
+    rig.hear([documents[0], documents[-1]])
+    rig.turns(200, seconds=50.0)
+    look = rig.ledger.agenda.all()[run]
+    assert (look.tries, look.reason) == (0, "4 frames are missing: Tiled is away")
+    assert look.due is not None
+    rig.archive[run] = documents
+    rig.turns(4, seconds=50.0)
+    assert rig.numbers() == [1, 2, 3, 4]
+
+
+def test_what_came_meanwhile_needs_no_look(rig: Rig):
+    documents = step_scan(2)
+    rig.hear([documents[0], documents[-1]])
+    rig.agent.take(play(documents))
+    rig.turns(3)
+    assert rig.looked == []
+    assert rig.ledger.agenda.all() == {}
+
+
+# -- runs of which nothing was heard -----------------------------------------------------------
+
+
+def test_a_run_of_which_nothing_was_heard_is_found_in_the_catalog_and_sized(rig: Rig):
+    run = rig.took(step_scan(3, metadata={"sample": "PbS"}))
+    rig.reconciliation.begin()
+    rig.turns(6)
+    assert rig.numbers() == [1, 2, 3]
+    (record,) = rig.ledger.runs(run)
+    assert record.whole
+    assert rig.ledger.agenda.all() == {}
+    (opened,) = rig.ledger.runs_to_open("redis")
+    assert opened.metadata["sample"] == "PbS"
+
+
+def test_a_run_that_comes_to_the_catalog_later_is_found_by_the_clock(rig: Rig):
+    rig.reconciliation.begin()
+    rig.turns(6)
+    rig.took(step_scan(3))
+    rig.turns(50)
+    assert rig.numbers() == []
+    rig.turns(15)
+    assert rig.numbers() == [1, 2, 3]
+
+
+def test_events_that_name_an_unknown_descriptor_hasten_the_search(rig: Rig):
+    rig.reconciliation.begin()
+    rig.turns(12)
+    documents = step_scan(3)
+    rig.took(documents)
+    rig.hear([d for d in documents if d[0] == "event"])
+    rig.turns(4)
+    assert rig.numbers() == [1, 2, 3]
+
+
+def test_a_run_without_a_detector_stays_quiet(rig: Rig):
+    rig.took(without_detector(5))
+    rig.reconciliation.begin()
+    rig.turns(10)
+    assert rig.ledger.runs() == []
+    assert rig.ledger.agenda.all() == {}
+    assert rig.ledger.runs_to_open("redis") == []
+
+
+def test_a_run_without_a_detector_that_was_heard_of_lacks_nothing(rig: Rig):
+    documents = without_detector(5)
+    rig.hear(documents)
+    (record,) = rig.ledger.runs()
+    assert (record.expected, record.missing, record.whole) == (0, 0, True)
+
+
+def test_what_tiled_says_of_a_layout_corrects_a_run_of_which_the_descriptor_was_lost(rig: Rig):
+    documents = without_detector(5)
+    run = rig.took(documents)
+    rig.hear([documents[0], documents[-1]])
+    (record,) = rig.ledger.runs()
+    assert record.missing == 5, "for all we know"
+    rig.turns(4)
+    (record,) = rig.ledger.runs(run)
+    assert (record.expected, record.missing) == (0, 0)
+    assert rig.ledger.agenda.all() == {}
+
+
+def test_frames_of_several_an_event_are_counted_right_once_tiled_has_told_the_layout(rig: Rig):
+    documents = step_scan(2, shape=(3, 8, 6))
+    run = rig.took(documents)
+    rig.hear([documents[0], documents[-1]])
+    rig.turns(4)
+    (record,) = rig.ledger.runs(run)
+    assert (record.expected, record.account.seen, record.whole) == (6, 6, True)
+
+
+def test_an_unheard_run_that_goes_on_is_followed_from_then_on(rig: Rig):
+    documents = step_scan(4)
+    so_far = 3 + 2 * 2  # two frames of it are in Tiled
+    run = rig.took(documents[:so_far])
+    rig.reconciliation.begin()
+    rig.turns(6)
+    assert rig.numbers() == [1, 2]
+    rig.hear(documents[so_far + 1 :])  # one stream_datum is lost
+    assert rig.numbers() == [1, 2, 3, 4]
+    (record,) = rig.ledger.runs(run)
+    assert record.whole
+    assert rig.ledger.account(run).seen == 4, "nothing twice"
+
+
+def test_a_run_that_has_declared_nothing_yet_is_looked_up_again(rig: Rig):
+    documents = step_scan(2)
+    run = rig.took(documents[:1])
+    rig.reconciliation.begin()
+    rig.turns(6)
+    assert rig.ledger.runs() == [], "it may have no detector"
+    assert rig.ledger.agenda.all()[run].reason == "Tiled has no stop document either"
+    rig.archive[run] = documents
+    rig.turns(15)
+    assert rig.numbers() == [1, 2]
+
+
+def test_an_old_catalog_is_left_alone(rig: Rig):
+    for _ in range(20):
+        rig.took(step_scan(1), at=940_000_000.0)
+    rig.reconciliation.begin()
+    rig.turns(10)
+    assert rig.looked == []
+    assert rig.pages == [None], "and not read further than its first page"
+
+
+def test_after_a_while_away_every_page_is_read_up_to_what_was_known(rig: Rig):
+    for _ in range(5):
+        rig.took(step_scan(1))
+    rig.reconciliation.begin()
+    rig.turns(20)
+    assert len(rig.ledger.runs()) == 5
+    for _ in range(6):
+        rig.took(step_scan(1))
+    rig.pages.clear()
+    rig.looked.clear()
+    rig.reconciliation.begin()
+    rig.turns(20)
+    assert len(rig.ledger.runs()) == 11
+    assert len(rig.looked) == 6
+    assert rig.pages[:2] == [None, str(PAGE)]
+    assert str(2 * PAGE) not in rig.pages, "the second page meets what was known"
+
+
+def test_one_look_asks_for_a_few_runs_only(rig: Rig):
+    for _ in range(3 * reconciliation.AT_ONCE):
+        rig.took(step_scan(1))
+    rig.reconciliation.begin()
+    asked = [0]
+    for _ in range(100):
+        rig.turns(1)
+        asked.append(len(rig.looked))
+    assert max(b - a for a, b in pairwise(asked)) <= reconciliation.AT_ONCE
+    assert len(rig.ledger.runs()) == 3 * reconciliation.AT_ONCE
+
+
+def test_a_catalog_that_is_away_or_not_there_is_said_and_asked_again(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+):
+    documents = step_scan(2)
+    rig.catalog = None
+    rig.reconciliation.begin()
+    rig.turns(200)
+    assert capsys.readouterr().out.count("Tiled has no catalog of raw runs") == 1
+    request = rig.ledger.ask(None)
+    rig.turns()
+    assert "Tiled has no catalog of raw runs" in str(rig.ledger.answer_to(request))
+    rig.catalog = Unavailable("Tiled is away")
+    rig.turns(70)
+    rig.catalog = []
+    rig.took(documents)
+    rig.turns(70)
+    assert rig.numbers() == [1, 2]
+
+
+def test_plain_reconcile_finds_runs_that_nobody_named(rig: Rig):
+    run = rig.took(step_scan(3))
+    request = rig.ledger.ask(None)
+    rig.turns(6)
+    assert rig.ledger.answer_to(request) == (
+        "1 open or incomplete runs looked into: 3 frames found, 0 runs closed, "
+        "1 runs of which nothing was heard are in the catalog"
+    )
+    assert rig.numbers() == [1, 2, 3]
+    assert rig.ledger.runs(run)[0].whole
+    assert rig.reconciliation.idle
+
+
+def test_a_run_that_left_the_ledger_does_not_come_back(rig: Rig):
+    documents = step_scan(1)
+    run = rig.took(documents, at=START)
+    rig.reconciliation.begin()
+    rig.turns(6)
+    for sink in ("redis", "tiled"):
+        rig.ledger.delivered(sink, rig.ledger.undelivered(sink, 10))
+        rig.ledger.run_opened(sink, run)
+        rig.ledger.run_closed(sink, run)
+    rig.catalog = [CatalogRun(run, rig.ledger.runs()[0].time)]
+    assert rig.ledger.prune(LedgerSettings(keep_days=1e-9)) == [run]
+    rig.ledger.agenda.read_up_to([])
+    rig.looked.clear()
+    rig.reconciliation.begin()
+    rig.turns(6)
+    assert rig.looked == []
+
+
+def test_a_run_that_gave_way_to_newer_ones_is_ended_by_tiled(rig: Rig):
+    documents = step_scan(4)
+    run = rig.took(documents)
+    rig.hear(documents[:5])  # one frame
+    assumed = RunClosed(run, START, "fail", "no stop document came", {}, assumed=True)
+    rig.agent.take([assumed])
+    (record,) = rig.ledger.runs(run)
+    assert not record.whole, "nobody knows how many frames it had"
+    rig.turns(4)
+    (record,) = rig.ledger.runs(run)
+    assert (record.exit_status, record.expected, record.whole) == ("success", 4, True)
+    assert rig.numbers() == [1, 2, 3, 4]
 
 
 def test_frames_that_nobody_has_are_counted_as_missing(rig: Rig):
@@ -315,7 +594,7 @@ def test_a_look_ends_when_somebody_never_answers(rig: Rig):
     rig.auditors["redis"].audit = lambda _: Future()  # type: ignore[method-assign]
     rig.hear(step_scan(1))
     request = rig.ledger.ask(None)
-    rig.turns(2)
+    rig.turns(4)
     assert rig.ledger.answer_to(request) is None
     rig.turns(1, seconds=reconciliation.PATIENCE_S + 1.0)
     assert "redis: has not answered" in str(rig.ledger.answer_to(request))

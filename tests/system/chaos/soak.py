@@ -29,7 +29,7 @@ KEEP_GIB = 0.02
 """Small, so that old runs leave the ledger within the soak; pruned each minute, not each hour."""
 EVERY_S = 5.0
 MOST_WAITING = 1000
-"""The beamline pauses while more frames than this wait for their answer."""
+"""The beamline waits while more frames than this wait for their answer."""
 SETTLED = 0.25
 """The first quarter is warming up: allocator arenas, caches of files and runs, first pruning."""
 
@@ -86,24 +86,17 @@ def soak(
                 say(f"{samples[-1].seconds:7.0f} s  {samples[-1]}")
             if count >= frames:
                 (campaign.folder / "beamline" / "stop").touch()
-            _hold_back(campaign.folder / "beamline" / "pause", count - published)
+            campaign.allow(published + MOST_WAITING)
             if beamline.poll() is not None and published >= count:
                 break
             time.sleep(EVERY_S)
     wire.close()
-    campaign.settle()
-    findings = campaign.check(read_journal(journal))
+    truth = read_journal(journal)
+    campaign.settle({})  # old runs have left the books
+    findings = campaign.check(truth)
     agent.send_signal(signal.SIGTERM)
     agent.wait(30)
     return samples, findings
-
-
-def _hold_back(pause: Path, backlog: int) -> None:
-    """Keep the agent busy all the time, and the beamline not too far ahead of it."""
-    if backlog > MOST_WAITING:
-        pause.touch()
-    elif backlog < MOST_WAITING // 4:
-        pause.unlink(missing_ok=True)
 
 
 class _Tally:

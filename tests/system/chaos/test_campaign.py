@@ -19,8 +19,8 @@ def test_after_every_fault_each_frame_has_one_answer_in_redis_and_in_tiled(tmp_p
     finally:
         campaign.close()
     say(report.text())
-    assert report.findings.frames > 500
+    assert report.findings.frames > 400
     assert not report.complaints, report.text()
+    assert report.missing_before == 0, report.text()
     assert report.findings.clean, report.text()
-    assert len(report.unreached) <= 4, report.text()
     shutil.rmtree(tmp_path / "chaos")

@@ -370,6 +370,7 @@ def test_a_run_without_stop_gives_way_to_newer_ones():
     frame, closed, opened = happenings
     assert (frame.key.seq_num, frame.readings) == (1, {})
     assert (closed.exit_status, closed.run_uid) == ("fail", silent[0][1]["uid"])
+    assert closed.assumed
     assert isinstance(opened, RunOpened)
     assert len(into.open_runs()) == 2
 
@@ -460,3 +461,37 @@ def test_published_templates_are_routed(reference):
     assert frames_of(play(load("internal_events.json"))) == []
     with pytest.raises(BadFrame, match="AD_HDF5_SWMR_STREAM"):
         play(load("external_assets_legacy.json"))
+
+
+def test_documents_of_a_run_that_nobody_knows_are_counted():
+    into = router()
+    documents = step_scan(2)
+    play([d for d in documents if d[0] in ("event", "stream_datum")], into)
+    assert into.strangers == 4
+    play(documents, into)
+    assert into.strangers == 4
+
+
+def test_a_run_is_followed_once_it_has_declared_frames():
+    into = router()
+    documents = step_scan(2)
+    uid = documents[0][1]["uid"]
+    play(documents[:1], into)
+    assert not into.follows(uid)
+    play(documents[1:2], into)
+    assert into.follows(uid)
+    play(documents[2:], into)
+    assert not into.follows(uid)
+
+
+def test_one_file_spelt_in_two_ways_is_one_file():
+    into = router()
+    run = RunOfDocuments(uri="file:///data/run.h5")
+    run.declare()
+    run.open_file()
+    run.shot()
+    run.open_file(uri="file://localhost/data/run.h5")
+    run.shot()  # index 0 again, by another name of the file
+    run.stop(primary=1)
+    frames = frames_of(play(run.documents, into))
+    assert [(f.key.seq_num, f.key.index) for f in frames] == [(1, 0)]
