@@ -17,6 +17,7 @@ from typing import Any
 from qd_agent.core.ports import Document
 from qd_agent.sinks.connections import TiledConnection
 from qd_agent.sinks.settings import TiledSettings
+from qd_agent.sinks.tiled_table import read_table
 
 _MAX_EVENTS = 1_000_000
 
@@ -149,7 +150,7 @@ def _descriptor(name: str, stream: Any, run_uid: str) -> dict[str, object]:
 def _events(stream: Any) -> list[_Event]:
     if "internal" not in stream:
         return []
-    table = stream["internal"].read()
+    table = read_table(stream["internal"])
     if not {"seq_num", "time"} <= set(table.columns) or len(table) > _MAX_EVENTS:
         return []
     numbers = [

@@ -82,13 +82,14 @@ def stored_frames(
     """
     from qd_agent.sinks.tiled_link import open_tiled, translated  # noqa: PLC0415 - seconds
     from qd_agent.sinks.tiled_run import find_node  # noqa: PLC0415
+    from qd_agent.sinks.tiled_table import read_table  # noqa: PLC0415
 
     settings = settings or TiledSettings()
     with translated(connection), open_tiled(connection) as root:
         node = find_node(root, settings.container, run_uid)
         if node is None or "predictions" not in node:
             return []
-        columns = node["predictions"].read(["stream", "data_key", "seq_num", "index"])
+        columns = read_table(node["predictions"], ["stream", "data_key", "seq_num", "index"])
         rows = columns[["stream", "data_key", "seq_num", "index"]].itertuples(index=False)
         return [
             FrameKey(run_uid=run_uid, stream=s, data_key=d, seq_num=int(n), index=int(i))

@@ -22,6 +22,7 @@ from qd_agent.core.ports import DeliveryRecord
 from qd_agent.core.prediction import StoredFrame
 from qd_agent.sinks.connections import safe_key
 from qd_agent.sinks.tiled_rows import FRAME_COLUMNS, KEY_COLUMNS, row_key, schema, to_table
+from qd_agent.sinks.tiled_table import read_table
 
 SPEC = ("QuantumDotSizing", "1.0")
 _NUMBERS = ("seq_num", "index", "revision")
@@ -109,7 +110,7 @@ class TiledRun:
         """
         import pyarrow as pa  # noqa: PLC0415 - heavy, and only with Tiled in use
 
-        old = self._table.read()
+        old = read_table(self._table)
         rows: list[dict[str, Any]] = old[self._columns].to_dict(orient="records")
         place = {tuple(row[name] for name in FRAME_COLUMNS): row["row"] for row in rows}
         by_row = {int(row["row"]): row for row in rows}
@@ -145,7 +146,7 @@ class TiledRun:
         # Tables of an earlier version have no revision; they are continued as they are.
         self._columns: list[str] = [name for name in schema().names if name in self._table.columns]
         columns = [name for name in ("row", *KEY_COLUMNS) if name in self._columns]
-        stored = self._table.read(columns)[columns].to_dict(orient="records")
+        stored = read_table(self._table, columns)[columns].to_dict(orient="records")
         self._known = set()
         for fields in stored:
             self._rows = max(self._rows, int(fields.pop("row")) + 1)

@@ -304,7 +304,7 @@ def test_a_run_that_gets_to_tiled_late_is_looked_up_until_it_is_whole(rig: Rig):
     # Looks at 0, 8, 24 and 56 s, give or take a quarter of each wait.
     assert 3 <= len(rig.looked) <= 5
     look = rig.ledger.agenda.all()[run]
-    assert look.tries == len(rig.looked)
+    assert 0 <= len(rig.looked) - look.tries <= 1, "a look may be under way"
     assert look.reason == "4 frames are missing: Tiled does not have the run"
     rig.archive[run] = documents
     rig.turns(101 * 5 // 4)  # the longest wait, and its jitter

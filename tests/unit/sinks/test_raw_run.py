@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from tiled.client.dataframe import _DaskDataFrameClient
 
 from qd_agent.core.frame import FrameReference, RunClosed, RunOpened
 from qd_agent.core.ports import Document
@@ -15,6 +16,7 @@ from qd_agent.documents import RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
 from qd_agent.sinks.raw_run import raw_documents
+from qd_agent.sinks.tiled_link import open_tiled
 from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
 from tests.helpers.servers import tiled_client
 
@@ -133,3 +135,17 @@ def test_a_run_without_a_stop_has_none(tiled_server: RunningServer, folder: Path
 @pytest.mark.parametrize("run_uid", ["no-such-run", "../raw", "a/b", ""])
 def test_a_run_that_is_not_there_is_none(tiled_server: RunningServer, run_uid: str) -> None:
     assert asked(tiled_server, run_uid) is None
+
+
+def test_a_run_can_be_asked_for_again_and_again_whatever_became_of_the_first_answers(
+    tiled_server: RunningServer, folder: Path
+) -> None:
+    path = folder / "again.h5"
+    run_uid = written(tiled_server, path, step_scan(2, uri=f"file://localhost{path}"), 2)
+    connection = TiledConnection(tiled_server.url, tiled_server.secret)
+    with open_tiled(connection) as root:
+        # As an error leaves it behind, for as long as somebody holds its traceback.
+        held = _DaskDataFrameClient.read(root["raw", run_uid, "primary"].base["internal"])
+    for _ in range(3):
+        assert asked(tiled_server, run_uid) is not None
+    assert "seq_num" in held.columns
