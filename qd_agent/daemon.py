@@ -157,7 +157,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         health,
         documents=documents,
         stopping=stopping,
-        check=partial(_check_servers, servers),
+        check=partial(_check_around, servers, archivist),
         begin=lambda: None if once else reconciliation.begin(),
         chores=Chores(reconciliation, ledger, config.ledger).turn,
         finished=partial(_settled, reconciliation, ledger, couriers) if once else lambda: False,
@@ -193,8 +193,10 @@ def set_up_logging(level: str) -> None:
     )
 
 
-def _check_servers(servers: Sequence[RunningServer]) -> None:
-    """Raise Fatal when a server of ours has ended; a restart takes up what is on disk."""
+def _check_around(servers: Sequence[RunningServer], archivist: Archivist) -> None:
+    """Raise Fatal when something of ours has ended; a restart takes up what is on disk."""
+    if not archivist.is_alive():  # an error of ours: it stands above, with its traceback
+        raise Fatal(f"the thread {archivist.name} has ended unexpectedly; start again")
     for server in servers:
         if not server.alive():
             raise Fatal(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from qd_agent.core.errors import BadFrame
 from qd_agent.core.ports import Document
 from qd_agent.sinks.connections import TiledConnection
 from qd_agent.sinks.settings import TiledSettings
@@ -72,18 +73,36 @@ def raw_documents(
 
     Raises:
         Unavailable: Tiled is away.
+        BadFrame: what it has there cannot be understood.
         Fatal: it refuses us.
     """
     from qd_agent.sinks.tiled_link import open_tiled, translated  # noqa: PLC0415 - seconds
 
-    path = [*(settings.raw_container.split("/") if settings.raw_container else []), run_uid]
+    path = settings.raw_container.split("/") if settings.raw_container else []
     with translated(connection), open_tiled(connection) as root:
         node = root
         for key in path:
-            node = find_child(node, key) if key and "/" not in key else None
+            node = find_child(node, key)
             if node is None:
                 return None
-        return _documents(node)
+        return _understood(node, run_uid) if run_uid and "/" not in run_uid else None
+
+
+def _understood(catalog: Any, run_uid: str) -> list[Document] | None:
+    """Read a run, whoever has written it.
+
+    Raises:
+        BadFrame: it is not laid out as Bluesky's runs are, or is another run.
+    """
+    try:
+        node = find_child(catalog, run_uid)
+        documents = None if node is None else _documents(node)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        what = f"{type(error).__name__}: {error}"[:200]
+        raise BadFrame(f"the run as Tiled has it cannot be understood ({what})") from error
+    if documents is not None and documents[0][1]["uid"] != run_uid:
+        raise BadFrame("what Tiled has under the run's name is another run")
+    return documents
 
 
 def find_child(node: Any, key: str) -> Any | None:

@@ -62,7 +62,7 @@ class Plan:
     folder: str
     address: str
     seed: int = 1
-    frames: tuple[int, int] = (30, 60)
+    frames: tuple[int, int] = (25, 45)
     rate_hz: float = 20.0
     together: int = 2
     bad: float = 0.01

@@ -38,7 +38,7 @@ from tests.system.chaos.scenes import FULL, Scene, draw
 
 HELPERS = ROOT / "tests" / "helpers"
 SHUTDOWN_S = 5.0
-GRANT = 15
+GRANT = 12
 """Frames that a scene may have at first, and each time more when they did not bring its end."""
 DEADLINE_S = 300.0
 """Longest wait for anything that must come; a hundred times what it takes on an idle machine."""

@@ -71,8 +71,8 @@ def draw(rng: random.Random) -> list[Scene]:
 
 
 def _gap(number: int, rng: random.Random) -> int:
-    """Whole runs are taken while no agent is there, in every sixth scene; else a few frames."""
-    return rng.randint(90, 130) if number % 6 == 4 else rng.randint(0, 12)
+    """Whole runs are taken while no agent is there, twice in a round; else a few frames."""
+    return rng.randint(80, 110) if number % 8 == 4 else rng.randint(0, 8)
 
 
 def _passage(point: str, rng: random.Random) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiled.client.dataframe import _DaskDataFrameClient
 
+from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, RunClosed, RunOpened
 from qd_agent.core.ports import Document
 from qd_agent.documents import RouterSettings, open_router
@@ -149,3 +150,42 @@ def test_a_run_can_be_asked_for_again_and_again_whatever_became_of_the_first_ans
     for _ in range(3):
         assert asked(tiled_server, run_uid) is not None
     assert "seq_num" in held.columns
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"start": {"time": 1.0}},
+        {"start": {"uid": "another", "time": 1.0}},
+        {"start": {"uid": "odd", "time": 1.0}, "stream": {"data_keys": ["det"]}},
+        {"start": {"uid": "odd", "time": 1.0}, "stream": {"data_keys": {"det": "external"}}},
+        {"start": {"uid": "odd", "time": 1.0}, "stream": {"data_keys": {"det": {"external": "x"}}}},
+        {"start": {"uid": "odd", "time": "noon"}, "stop": {"num_events": 3}},
+        {"start": "yesterday"},
+    ],
+)
+def test_a_run_that_is_laid_out_oddly_is_refused_or_empty(
+    tiled_server: RunningServer, metadata: dict[str, dict[str, object]]
+) -> None:
+    from tiled.structures.core import Spec
+
+    with tiled_client(tiled_server) as client:
+        name = f"odd-{len(client)}"
+        raw = client.create_container(name)
+        stream = metadata.get("stream")
+        run = raw.create_container(
+            "odd", metadata={k: v for k, v in metadata.items() if k != "stream"}
+        )
+        if stream is not None:
+            run.create_container(
+                "primary", metadata=stream, specs=[Spec("BlueskyEventStream", "3.0")]
+            )
+    settings = TiledSettings(raw_container=name)
+    try:
+        found = raw_documents(
+            settings, TiledConnection(tiled_server.url, tiled_server.secret), "odd"
+        )
+    except BadFrame as error:
+        assert "Tiled has" in str(error)  # noqa: PT017 - either may be
+    else:
+        assert found is None or [name for name, _ in found if name in ("start", "stop")]
