@@ -25,13 +25,17 @@ class Archivist(threading.Thread):
     Args:
         run: gives a run's documents, or None; raises QdError.
         page: gives a page of the catalog of runs, or None when there is no catalog; raises QdError.
+        close: called in the end, on the thread that asked.
     """
 
     def __init__(
-        self, run: Callable[[str], Answer], page: Callable[[str | None], CatalogPage | None]
+        self,
+        run: Callable[[str], Answer],
+        page: Callable[[str | None], CatalogPage | None],
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="archivist", daemon=True)
-        self._ask_run, self._ask_page = run, page
+        self._ask_run, self._ask_page, self._close = run, page, close
         self._questions: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def look(self, run_uid: str) -> Future[Answer]:
@@ -58,6 +62,7 @@ class Archivist(threading.Thread):
         """Answer until `stop`."""
         while (answer := self._questions.get()) is not None:
             answer()
+        self._close()
 
     def stop(self) -> None:
         """End the thread after the question in hand; nobody need wait for it."""

@@ -40,8 +40,7 @@ from qd_agent.sinks import (
     resolve_redis,
     resolve_tiled,
 )
-from qd_agent.sinks.raw_catalog import raw_runs
-from qd_agent.sinks.raw_run import raw_documents
+from qd_agent.sinks.raw_archive import RawArchive
 
 _log = structlog.get_logger(__name__)
 
@@ -129,9 +128,8 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         newest_first=config.order == "newest_first",
         stopping=stopping.is_set,
     )
-    archivist = Archivist(
-        partial(raw_documents, config.tiled, tiled), partial(raw_runs, config.tiled, tiled)
-    )
+    archive = RawArchive(config.tiled, tiled)
+    archivist = Archivist(archive.run, archive.page, archive.close)
     archivist.start()
     stack.callback(archivist.stop)
     reconciliation = Reconciliation(

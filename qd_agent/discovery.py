@@ -146,7 +146,9 @@ class Discovery:
         return run.time >= since and run.time > agenda.pruned_up_to
 
     def _end(self, trouble: str) -> None:
-        if trouble and trouble != self.told:
+        if trouble and not self.told:  # once, however the reason may vary
             _log.warning("runs that nobody announced are not looked for now", reason=trouble)
+        elif self.told and not trouble:
+            _log.info("runs that nobody announced are looked for again")
         self.told, self._future = trouble, None
         self._next = time.monotonic() + self._settings.find_every_s

@@ -12,52 +12,34 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from qd_agent.core.catalog import CatalogPage, CatalogRun
-from qd_agent.sinks.connections import TiledConnection
-from qd_agent.sinks.settings import TiledSettings
 
 PAGE = 100
 _LONGEST_UID = 128
 _PLACE = ("page[cursor]", "page[offset]")
 
 
-def raw_runs(
-    settings: TiledSettings, connection: TiledConnection, following: str | None = None
-) -> CatalogPage | None:
-    """Give the runs that came to the catalog last, or the page after an earlier one.
+def page_of(catalog: Any, following: str | None = None) -> CatalogPage:
+    """Give the runs that came to the catalog last, at most PAGE, or the page after an earlier one.
 
     Args:
-        settings: where the raw runs are.
-        connection: where Tiled is.
+        catalog: client of the container of raw runs.
         following: what the earlier page gave.
 
-    Returns:
-        At most PAGE runs, or None when Tiled has no such catalog.
-
     Raises:
-        Unavailable: Tiled is away.
-        Fatal: it refuses us.
+        httpx and client errors, for `tiled_link.translated`.
     """
-    from qd_agent.sinks.raw_run import find_child  # noqa: PLC0415
-    from qd_agent.sinks.tiled_link import open_tiled, translated  # noqa: PLC0415 - seconds
-
-    with translated(connection), open_tiled(connection) as root:
-        node = root
-        for key in settings.raw_container.split("/") if settings.raw_container else []:
-            node = find_child(node, key)
-            if node is None:
-                return None
-        query = {
-            "sort": "-",
-            "fields": "metadata",
-            "select_metadata": "{uid: start.uid, time: start.time}",
-            "page[limit]": str(PAGE),
-            **dict(parse_qsl(following or "")),
-        }
-        answer = node.context.http_client.get(
-            node.item["links"]["search"], params=query, headers={"Accept": "application/json"}
-        )
-        answer.raise_for_status()
-        return _page(answer.json())
+    query = {
+        "sort": "-",
+        "fields": "metadata",
+        "select_metadata": "{uid: start.uid, time: start.time}",
+        "page[limit]": str(PAGE),
+        **dict(parse_qsl(following or "")),
+    }
+    answer = catalog.context.http_client.get(
+        catalog.item["links"]["search"], params=query, headers={"Accept": "application/json"}
+    )
+    answer.raise_for_status()
+    return _page(answer.json())
 
 
 def _page(content: Mapping[str, Any]) -> CatalogPage:

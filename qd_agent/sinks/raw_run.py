@@ -16,8 +16,6 @@ from typing import Any
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.ports import Document
-from qd_agent.sinks.connections import TiledConnection
-from qd_agent.sinks.settings import TiledSettings
 from qd_agent.sinks.tiled_table import read_table
 
 _MAX_EVENTS = 1_000_000
@@ -63,37 +61,22 @@ class _Stream:
         return [str(name) for name, key in keys.items() if key.get("external")]
 
 
-def raw_documents(
-    settings: TiledSettings, connection: TiledConnection, run_uid: str
-) -> list[Document] | None:
-    """Give the documents of a run as Tiled knows it; the stop only when it has stopped.
+def documents_of(catalog: Any, run_uid: str) -> list[Document] | None:
+    """Give the documents of a run, whoever has written it; the stop only when it has stopped.
+
+    Args:
+        catalog: client of the container of raw runs.
+        run_uid: the run.
 
     Returns:
-        The documents, or None when Tiled does not have the run.
-
-    Raises:
-        Unavailable: Tiled is away.
-        BadFrame: what it has there cannot be understood.
-        Fatal: it refuses us.
-    """
-    from qd_agent.sinks.tiled_link import open_tiled, translated  # noqa: PLC0415 - seconds
-
-    path = settings.raw_container.split("/") if settings.raw_container else []
-    with translated(connection), open_tiled(connection) as root:
-        node = root
-        for key in path:
-            node = find_child(node, key)
-            if node is None:
-                return None
-        return _understood(node, run_uid) if run_uid and "/" not in run_uid else None
-
-
-def _understood(catalog: Any, run_uid: str) -> list[Document] | None:
-    """Read a run, whoever has written it.
+        The documents, or None when the catalog does not have the run.
 
     Raises:
         BadFrame: it is not laid out as Bluesky's runs are, or is another run.
+        httpx and client errors, for `tiled_link.translated`.
     """
+    if not run_uid or "/" in run_uid:
+        return None
     try:
         node = find_child(catalog, run_uid)
         documents = None if node is None else _documents(node)

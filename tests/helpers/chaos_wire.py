@@ -52,8 +52,8 @@ class Wire(threading.Thread):
         self._held: list[tuple[int, bytes]] = []
 
     def run(self) -> None:
-        # The beamline waits for us, and we for the first agent: there is somebody who listens.
-        while not (self._out.poll(200) or self._stopping.is_set()):
+        # The beamline waits for us. Where nothing is to be lost, we wait for the first agent.
+        while self._harmless and not (self._out.poll(200) or self._stopping.is_set()):
             pass
         self._in.connect(self._source)
         while not self._stopping.is_set():

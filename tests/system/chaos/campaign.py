@@ -203,7 +203,7 @@ class Campaign:
 
     def play(self, scene: Scene) -> None:
         """Let an agent live and end as `scene` says; complain when it does not as promised."""
-        if scene.unheard and self._lives:  # the first run waits for the first agent
+        if scene.unheard:
             self.allow(self.taken() + scene.unheard)
             wait(lambda: self.taken() >= self._allowed, DEADLINE_S)
         agent, log = self.start_agent(scene.chaos)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from qd_agent.core.catalog import CatalogRun
 from qd_agent.core.errors import Fatal, Unavailable
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings, raw_catalog
-from qd_agent.sinks.raw_catalog import raw_runs
-from tests.helpers.servers import tiled_client
+from qd_agent.sinks.raw_archive import RawArchive
+from tests.helpers.forwarder import forwarding
+from tests.helpers.servers import running_tiled, tiled_client
 
 
 @pytest.fixture
@@ -32,7 +34,11 @@ def add(raw: Any, uid: str, **start: object) -> None:
 
 def asked(server: RunningServer, name: str | None, following: str | None = None):
     settings = TiledSettings(raw_container=name)
-    return raw_runs(settings, TiledConnection(server.url, server.secret), following)
+    archive = RawArchive(settings, TiledConnection(server.url, server.secret))
+    try:
+        return archive.page(following)
+    finally:
+        archive.close()
 
 
 def test_runs_come_latest_first_whenever_they_started(tiled_server: RunningServer, raw) -> None:
@@ -95,6 +101,27 @@ def test_runs_may_be_at_the_root(tiled_server: RunningServer) -> None:
 def test_a_server_that_is_away_or_refuses_us_is_said(tiled_server: RunningServer) -> None:
     settings = TiledSettings()
     with pytest.raises(Unavailable):
-        raw_runs(settings, TiledConnection("http://127.0.0.1:9/api/v1", "secret"))
+        RawArchive(settings, TiledConnection("http://127.0.0.1:9/api/v1", "secret")).page()
     with pytest.raises(Fatal, match="API key"):
-        raw_runs(settings, TiledConnection(tiled_server.url, "wrong" * 8))
+        RawArchive(settings, TiledConnection(tiled_server.url, "wrong" * 8)).page()
+
+
+def test_one_connection_serves_all_questions_and_outlives_the_server(tmp_path: Path) -> None:
+    with (
+        running_tiled(tmp_path / "catalog") as server,
+        tiled_client(server) as client,
+        forwarding(server.url) as (forwarder, url),
+    ):
+        add(client.create_container("raw"), "run")
+        archive = RawArchive(TiledSettings(), TiledConnection(url, server.secret))
+        assert archive.page() is not None
+        root, target = archive._root, forwarder.target
+        forwarder.cut()
+        with pytest.raises(Unavailable):
+            archive.page()
+        forwarder.target = target
+        page = archive.page()
+        assert page is not None
+        assert [run.uid for run in page.runs] == ["run"]
+        assert archive._root is root
+        archive.close()

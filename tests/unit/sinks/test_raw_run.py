@@ -16,7 +16,7 @@ from qd_agent.core.ports import Document
 from qd_agent.documents import RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
-from qd_agent.sinks.raw_run import raw_documents
+from qd_agent.sinks.raw_archive import RawArchive
 from qd_agent.sinks.tiled_link import open_tiled
 from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
 from tests.helpers.servers import tiled_client
@@ -68,7 +68,11 @@ def darks_then_light(separate: bool = False, apart_s: float = 100.0, **options) 
 
 
 def asked(server: RunningServer, run_uid: str) -> list[Document] | None:
-    return raw_documents(SETTINGS, TiledConnection(server.url, server.secret), run_uid)
+    archive = RawArchive(SETTINGS, TiledConnection(server.url, server.secret))
+    try:
+        return archive.run(run_uid)
+    finally:
+        archive.close()
 
 
 @pytest.mark.parametrize("kind", ["step", "darks", "separate", "fly"])
@@ -181,11 +185,12 @@ def test_a_run_that_is_laid_out_oddly_is_refused_or_empty(
                 "primary", metadata=stream, specs=[Spec("BlueskyEventStream", "3.0")]
             )
     settings = TiledSettings(raw_container=name)
+    archive = RawArchive(settings, TiledConnection(tiled_server.url, tiled_server.secret))
     try:
-        found = raw_documents(
-            settings, TiledConnection(tiled_server.url, tiled_server.secret), "odd"
-        )
+        found = archive.run("odd")
     except BadFrame as error:
         assert "Tiled has" in str(error)  # noqa: PT017 - either may be
     else:
         assert found is None or [name for name, _ in found if name in ("start", "stop")]
+    finally:
+        archive.close()

@@ -1,0 +1,77 @@
+"""The raw runs in Tiled, over one connection that is kept: each one made anew costs 50 kB for good."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from qd_agent.core.catalog import CatalogPage
+from qd_agent.core.ports import Document
+from qd_agent.sinks.connections import TiledConnection
+from qd_agent.sinks.raw_catalog import page_of
+from qd_agent.sinks.raw_run import documents_of, find_child
+from qd_agent.sinks.settings import TiledSettings
+
+
+class RawArchive:
+    """Asks Tiled for raw runs; connects when first asked. One thread at a time may use it.
+
+    Args:
+        settings: where the raw runs are.
+        connection: where Tiled is.
+    """
+
+    def __init__(self, settings: TiledSettings, connection: TiledConnection) -> None:
+        self._path = settings.raw_container.split("/") if settings.raw_container else []
+        self._connection = connection
+        self._root: Any = None
+
+    def run(self, run_uid: str) -> list[Document] | None:
+        """Give the documents of a run as Tiled knows it; the stop only when it has stopped.
+
+        Returns:
+            The documents, or None when Tiled does not have the run.
+
+        Raises:
+            Unavailable: Tiled is away.
+            BadFrame: what it has there cannot be understood.
+            Fatal: it refuses us.
+        """
+        with self._catalog() as catalog:
+            return None if catalog is None else documents_of(catalog, run_uid)
+
+    def page(self, following: str | None = None) -> CatalogPage | None:
+        """Give the runs that came to the catalog last, or the page after an earlier one.
+
+        Args:
+            following: what the earlier page gave.
+
+        Returns:
+            Some runs, or None when Tiled has no such catalog.
+
+        Raises:
+            Unavailable: Tiled is away.
+            Fatal: it refuses us.
+        """
+        with self._catalog() as catalog:
+            return None if catalog is None else page_of(catalog, following)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._root is not None:
+            self._root.context.close()
+            self._root = None
+
+    @contextmanager
+    def _catalog(self) -> Generator[Any]:
+        """Give the container of raw runs, or None when Tiled has none."""
+        from qd_agent.sinks.tiled_link import connect_tiled, translated  # noqa: PLC0415 - seconds
+
+        with translated(self._connection):
+            if self._root is None:
+                self._root = connect_tiled(self._connection)
+            node = self._root
+            for key in self._path:
+                node = None if node is None else find_child(node, key)
+            yield node
