@@ -202,7 +202,7 @@ def _table(
 
 
 def _next_look(look: Look) -> str:
-    so_far = f"looks into Tiled so far: {look.tries}"
+    so_far = f"looks into Tiled in vain: {look.tries}"
     if look.due is None:
         return f"{so_far}, no more: given up (`qd-agent reconcile` looks once more)"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look.due))

@@ -8,7 +8,7 @@ looked up like any incomplete run. One page is asked for at a time, and nobody w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import structlog
@@ -25,7 +25,8 @@ MARKS = 20
 MOST_PAGES = 100
 """Pages of one pass; a catalog in which no remembered run is met is read no further."""
 SOON_S = 10.0
-"""Shortest time between two passes when documents of an unknown run come."""
+"""Shortest time between two passes when documents of an unknown run come, and the age that a run
+must have: documents of a younger one may still be on their way to us."""
 PATIENCE_S = 120.0
 
 
@@ -73,7 +74,7 @@ class Discovery:
 
     def hasten(self) -> None:
         """Have the next pass soon: documents have come that belong to a run nobody knows."""
-        self._next = min(self._next, self._began + min(SOON_S, self._settings.find_every_s))
+        self._next = min(self._next, self._began + self._soon)
 
     def take_found(self) -> int:
         """Give how many runs were found since the last call."""
@@ -104,22 +105,36 @@ class Discovery:
             self._end("Tiled has no catalog of raw runs; those never announced cannot be found")
             return
         self._pages += 1
-        if self._pages == 1:
-            self._first = [run.uid for run in page.runs[:MARKS]]
         met = any(run.uid in self._known for run in page.runs)
-        self._enlist(page)
-        if not met and self._goes_on(page):
+        ripe = [run for run in page.runs if not self._is_young(run)]
+        self._first += [run.uid for run in ripe[: MARKS - len(self._first)]]
+        recent = self._recent(ripe)
+        self._enlist(recent)
+        if not met and self._goes_on(page, bool(recent) or len(ripe) < len(page.runs)):
             self._ask(page.following)
             return
         if self._first:
             self._ledger.agenda.read_up_to(self._first)
         self._end("")
 
-    def _enlist(self, page: CatalogPage) -> None:
-        """Put the unknown runs of a page on the agenda."""
+    def _recent(self, runs: Sequence[CatalogRun]) -> list[str]:
+        """Give those of the runs that count: neither from before our time nor pruned."""
         agenda = self._ledger.agenda
-        recent = [run.uid for run in page.runs if self._counts(run)]
-        strangers = agenda.strangers(recent)
+        since = self._settings.since(agenda.first_start, time.time())
+        pruned = agenda.pruned_up_to
+        return [run.uid for run in runs if run.time >= since and run.time > pruned]
+
+    def _is_young(self, run: CatalogRun) -> bool:
+        return abs(time.time() - run.time) < self._soon
+
+    @property
+    def _soon(self) -> float:
+        return min(SOON_S, self._settings.find_every_s)
+
+    def _enlist(self, run_uids: Sequence[str]) -> None:
+        """Put those of the runs on the agenda that are unknown."""
+        agenda = self._ledger.agenda
+        strangers = agenda.strangers(run_uids)
         with self._ledger.together():
             for run_uid in strangers:
                 agenda.add(run_uid, time.time())
@@ -131,19 +146,14 @@ class Discovery:
                 first=strangers[0],
             )
 
-    def _goes_on(self, page: CatalogPage) -> bool:
+    def _goes_on(self, page: CatalogPage, some_count: bool) -> bool:
         if page.following is None:
             return False
         if self._pages >= MOST_PAGES:
             _log.warning("the catalog of raw runs was not read to the end", pages=self._pages)
             return False
         # Without a place to stop at, as at the very first time: no further than old runs alone.
-        return bool(self._known) or any(self._counts(run) for run in page.runs)
-
-    def _counts(self, run: CatalogRun) -> bool:
-        agenda = self._ledger.agenda
-        since = self._settings.since(agenda.first_start, time.time())
-        return run.time >= since and run.time > agenda.pruned_up_to
+        return bool(self._known) or some_count
 
     def _end(self, trouble: str) -> None:
         if trouble and not self.told:  # once, however the reason may vary

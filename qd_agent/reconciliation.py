@@ -24,7 +24,7 @@ from qd_agent.agent import Agent
 from qd_agent.archivist import Answer
 from qd_agent.core.errors import QdError, Unavailable
 from qd_agent.discovery import Discovery
-from qd_agent.ledger import Ledger
+from qd_agent.ledger import Ledger, Look
 from qd_agent.ledger.settings import ReconcileSettings
 from qd_agent.quiet_runs import QuietRuns
 from qd_agent.retelling import Following, Told, retell
@@ -173,13 +173,16 @@ class Reconciliation:
             request,
             runs={uid: self._archive(uid) for uid in runs},
             audits={name: auditor.audit(audited) for name, auditor in asked},
-            open_before=frozenset(r.uid for r in self._ledger.runs() if r.exit_status is None),
+            open_before=frozenset(filter(self._is_open, runs)),
             heard_at=time.monotonic(),
         )
 
     def _unfinished(self) -> list[str]:
         """Give the runs of the books that are open or lack frames."""
         return [record.uid for record in self._ledger.runs() if not record.whole]
+
+    def _is_open(self, run_uid: str) -> bool:
+        return any(record.exit_status is None for record in self._ledger.runs(run_uid))
 
     def _is_whole(self, run_uid: str) -> bool:
         """Tell whether a run needs no look any more; it then leaves the agenda."""
@@ -242,17 +245,22 @@ class Reconciliation:
         if told.away:
             self._next_due = time.monotonic() + self._settings.find_every_s
         now = time.time()
-        due: float | None = now + _jittered(self._wait(0 if told.away else entry.tries))
+        due: float | None = now + _jittered(self._wait(entry, told))
         if not told.away and now - entry.began > 3600.0 * self._settings.look_hours:
             due = None
             _log.warning("run is looked up no more", run=run_uid, reason=note)
-        self._ledger.agenda.put_off(run_uid, due, note, counts=not told.away)
-
-    def _wait(self, tries: int) -> float:
-        """Give the seconds until the next look after `tries` earlier ones and this."""
-        return min(
-            self._settings.look_first_s * 2.0 ** min(tries, 40), self._settings.look_longest_s
+        self._ledger.agenda.put_off(
+            run_uid, due, note, asked=not told.away, found_at=now if told.frames else None
         )
+
+    def _wait(self, entry: Look, told: Told) -> float:
+        """Give the seconds until the next look: twice as long each time, while nothing is found."""
+        settings = self._settings
+        if told.away:
+            return settings.look_first_s
+        if told.frames:
+            return min(max(settings.look_first_s, settings.find_every_s), settings.look_longest_s)
+        return min(settings.look_first_s * 2.0 ** min(entry.tries, 40), settings.look_longest_s)
 
 
 def _jittered(seconds: float) -> float:

@@ -73,9 +73,9 @@ def retell(documents: Sequence[Document], agent: Agent, live: Following, fresh: 
         return Told(text)
     frames = agent.take(happenings)
     if not live.follows(run_uid):
-        # Its next documents may come to us: now they mean something. Nothing is counted twice,
-        # since frames are known by their names and places.
-        agent.note_all(documents)
+        # Its next documents may come to us: now they mean something. Where its files are is left
+        # to the documents themselves, since Tiled may call one file by another name.
+        agent.note_all([d for d in documents if d[0] in ("start", "descriptor")])
     return Told(text, frames)
 
 

@@ -23,7 +23,7 @@ class Look:
     Attributes:
         run_uid: the run.
         began: since when, UTC epoch s.
-        tries: how often it was looked up.
+        tries: how often it was looked up in vain since something was found.
         due: when it is next, UTC epoch s; None: given up.
         reason: what came of the latest look.
     """
@@ -57,20 +57,34 @@ class Agenda:
         )
         return [_look(row) for row in rows]
 
-    def put_off(self, run_uid: str, due: float | None, reason: str, *, counts: bool = True) -> None:
-        """Write down when a run is looked up next (None: never), and why it has to be.
+    def put_off(
+        self,
+        run_uid: str,
+        due: float | None,
+        reason: str,
+        *,
+        asked: bool = True,
+        found_at: float | None = None,
+    ) -> None:
+        """Write down when a run is looked up next, and why it has to be.
 
         Args:
             run_uid: the run.
-            due: UTC epoch s.
+            due: UTC epoch s; None: never.
             reason: what came of this look.
-            counts: whether it was one; an archive that is away has not been asked.
+            asked: whether it was one; an archive that is away has not been asked.
+            found_at: UTC epoch s if it brought something; age and vain looks then begin anew.
         """
         with self._db.transaction() as db:
             db.execute(
                 "UPDATE looks SET due = ?, reason = ?, tries = tries + ? WHERE run_uid = ?",
-                (due, reason, int(counts), run_uid),
+                (due, reason, int(asked), run_uid),
             )
+            if found_at is not None:
+                db.execute(
+                    "UPDATE looks SET tries = 0, began = ? WHERE run_uid = ?",
+                    (found_at, run_uid),
+                )
 
     def drop(self, run_uid: str) -> None:
         """Take a run off: its books are whole, or it is none of ours."""

@@ -1,4 +1,4 @@
-"""The raw runs in Tiled, over one connection that is kept: each one made anew costs 50 kB for good."""
+"""The raw runs in Tiled, over one connection: each that is made anew costs 50 kB for good."""
 
 from __future__ import annotations
 

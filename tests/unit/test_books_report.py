@@ -110,10 +110,10 @@ def test_runs_says_when_a_run_is_looked_up_next_and_which_were_found_and_not_rea
     book.agenda.add("c-3", now=1.7e9)
     book.agenda.put_off("c-3", None, "open, nothing new since")
     book.agenda.add("zz-9", now=1.7e9)
-    book.agenda.put_off("zz-9", 1.7e9 + 90.0, "Tiled is away", counts=False)
+    book.agenda.put_off("zz-9", 1.7e9 + 90.0, "Tiled is away", asked=False)
     book.close()
     text = qd("runs", "--data", str(data), code=1)
-    assert "looks into Tiled so far: 1, next at 20" in text
+    assert "looks into Tiled in vain: 1, next at 20" in text
     assert "no more: given up (`qd-agent reconcile` looks once more)" in text
     assert "zz-9                                  found in Tiled, not read yet" in text
     assert "  Tiled is away" in text

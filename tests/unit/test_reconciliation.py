@@ -140,7 +140,7 @@ class Rig:
         future.set_result(CatalogPage(self.catalog[first:last], more))
         return future
 
-    def took(self, documents: list[Document], at: float = START) -> str:
+    def took(self, documents: list[Document], at: float = START - 100.0) -> str:
         """The beamline took a run, and Tiled has it; nothing was heard of it."""
         run = uid_of(documents)
         self.archive[run] = documents
@@ -430,11 +430,51 @@ def test_an_unheard_run_that_goes_on_is_followed_from_then_on(rig: Rig):
     rig.reconciliation.begin()
     rig.turns(6)
     assert rig.numbers() == [1, 2]
-    rig.hear(documents[so_far + 1 :])  # one stream_datum is lost
+    # A stream_resource may be late, but is not lost: the rest comes with the documents.
+    rig.hear([documents[2], *documents[so_far + 1 :]])  # one stream_datum is lost
     assert rig.numbers() == [1, 2, 3, 4]
     (record,) = rig.ledger.runs(run)
     assert record.whole
     assert rig.ledger.account(run).seen == 4, "nothing twice"
+
+
+def test_an_unheard_run_of_which_nothing_more_comes_is_sized_as_tiled_gets_it(rig: Rig):
+    documents = step_scan(9)
+    run = rig.took(documents[: 3 + 2])
+    rig.reconciliation.begin()
+    rig.turns(6)
+    for frames in range(2, 9):
+        rig.archive[run] = documents[: 3 + 2 * frames]
+        rig.turns(80)
+        assert rig.numbers() == list(range(1, frames + 1)), "about a minute behind"
+    rig.archive[run] = documents
+    rig.turns(80)
+    assert rig.ledger.runs(run)[0].whole
+
+
+def test_what_tiled_calls_a_file_makes_no_frame_twice(rig: Rig):
+    documents = step_scan(4, uri="file://localhost/data/a b.h5")
+    told = [
+        (name, {**doc, "uri": "file://localhost/data/a%20b.h5"})
+        if name == "stream_resource" else (name, doc)
+        for name, doc in documents
+    ]  # fmt: skip
+    run = rig.took(told[: 3 + 2 * 2])
+    rig.reconciliation.begin()
+    rig.turns(6)
+    rig.hear(documents[2:])
+    assert [d.prediction.key.index for d in rig.ledger.undelivered("redis", 9)] == [0, 0, 0, 0]
+    assert rig.ledger.runs(run)[0].whole
+
+
+def test_a_run_that_has_just_begun_is_left_to_its_documents(rig: Rig):
+    documents = step_scan(2)
+    rig.took(documents, at=START + 5.0)
+    rig.reconciliation.begin()
+    rig.turns(4)
+    assert rig.looked == []
+    rig.turns(61)
+    assert rig.looked == [uid_of(documents)], "but not for long"
 
 
 def test_a_run_that_has_declared_nothing_yet_is_looked_up_again(rig: Rig):
@@ -522,7 +562,7 @@ def test_plain_reconcile_finds_runs_that_nobody_named(rig: Rig):
 
 def test_a_run_that_left_the_ledger_does_not_come_back(rig: Rig):
     documents = step_scan(1)
-    run = rig.took(documents, at=START)
+    run = rig.took(documents)
     rig.reconciliation.begin()
     rig.turns(6)
     for sink in ("redis", "tiled"):

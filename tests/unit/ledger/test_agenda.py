@@ -29,7 +29,7 @@ def test_a_look_that_is_put_off_is_remembered_by_the_next_process(tmp_path: Path
     first = Ledger(tmp_path / "ledger.sqlite", "pbs-1", ["redis"])
     first.agenda.add("a", now=10.0)
     first.agenda.put_off("a", 50.0, "Tiled does not have the run")
-    first.agenda.put_off("a", 60.0, "Tiled is away", counts=False)
+    first.agenda.put_off("a", 60.0, "Tiled is away", asked=False)
     first.agenda.read_up_to(["b", "a"])
     first.close()
     second = Ledger(tmp_path / "ledger.sqlite", "pbs-1", ["redis"])
@@ -46,6 +46,13 @@ def test_what_was_given_up_is_never_due_until_it_is_added_again(book: Ledger):
     assert [(look.began, look.due) for look in book.agenda.due(30.0, 10)] == [(10.0, 20.0)]
     book.agenda.drop("a")
     assert book.agenda.get("a") is None
+
+
+def test_a_look_that_found_something_counts_from_then_on(book: Ledger):
+    book.agenda.add("a", now=10.0)
+    book.agenda.put_off("a", 50.0, "nothing")
+    book.agenda.put_off("a", 60.0, "two frames more", found_at=55.0)
+    assert book.agenda.get("a") == Look("a", 55.0, 0, 60.0, "two frames more")
 
 
 def test_strangers_are_in_neither_the_books_nor_the_agenda(book: Ledger):
