@@ -39,6 +39,8 @@ def runs(
 ) -> None:
     """Show the account of every run: expected, seen, sized, set aside, delivered, missing.
 
+    Below a run that is not whole: why, and when it is looked up in Tiled again.
+
     Works beside a running agent, and without one. Exit code 0: every closed run is whole;
     1: frames are missing.
 
@@ -64,9 +66,10 @@ def reconcile(
 ) -> None:
     """Compare the books with files, Tiled and Redis, and mend the difference.
 
-    Runs whose stop was missed are closed by Tiled's stop document, frames that were never
-    announced are taken from files or Tiled and sized, and a store that was emptied gets again
-    what it should have. A running agent does it; without one it is done here.
+    Runs of which nothing was heard are found in Tiled's catalog of raw runs, runs whose stop was
+    missed are closed by Tiled's stop document, frames that were never announced are taken from
+    files or Tiled and sized, and a store that was emptied gets again what it should have. A
+    running agent does it (and most of it by itself); without one it is done here.
 
     \b
     Examples:

@@ -35,14 +35,16 @@ def qd(*arguments: str) -> str:
     return done.stdout
 
 
-def taken(path: Path, shape: tuple[int, int], frames: int, blank: int = 0) -> RunOfDocuments:
+def taken(
+    path: Path, shape: tuple[int, int], frames: int, blank: int = 0, **options: float
+) -> RunOfDocuments:
     """A run and its file; frame number `blank` is all zero."""
     images = np.random.default_rng(0).poisson(50, (frames, *shape)).astype("<u4")
     if blank:
         images[blank - 1] = 0
     with h5py.File(path, "w") as file:
         file.create_dataset("entry/data/data", data=images, chunks=(1, *shape))
-    run = RunOfDocuments(uri=f"file://localhost{path}", shape=(1, *shape))
+    run = RunOfDocuments(uri=f"file://localhost{path}", shape=(1, *shape), **options)
     run.declare()
     run.open_file()
     for _ in range(frames):
@@ -87,6 +89,49 @@ def test_a_run_whose_end_was_missed_is_closed_by_tiled_without_an_agent(
             node = client["qd_agent", run.uid]
             assert sorted(node["predictions"].read()["seq_num"]) == [1, 2, 3, 4, 5, 6]
             assert node.metadata["account"]["expected"] == 6
+
+
+def test_runs_that_nobody_announced_or_only_by_events_are_found_by_the_agent_itself(
+    rig: Rig, publisher: Publisher
+):
+    from bluesky_tiled_plugins import TiledWriter
+    from tiled.structures.core import Spec
+
+    shape, now = rig.calibrate(), time.time()
+    old = taken(rig.beamline_folder / "old.h5", shape, frames=2, time=now - 86400.0)
+    silent = taken(rig.beamline_folder / "silent.h5", shape, frames=3, time=now - 60.0)
+    half = taken(rig.beamline_folder / "half.h5", shape, frames=4, time=now - 50.0)
+    with running_tiled(rig.folder / "tiled", [rig.beamline_folder]) as server:
+        (rig.folder / "key").write_text(server.secret)
+        tiled = {"uri": server.url, "api_key_file": "key"}
+        with tiled_client(server) as client:
+            raw = client.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", "3.0")])
+            for run in (old, silent):
+                writer = TiledWriter(raw, batch_size=100)
+                for name, doc in run.documents:
+                    writer(name, dict(doc))
+            config = rig.config(router=ROUTER, tiled=tiled, reconcile={"find_every_s": 3600.0})
+            agent = rig.start_agent(config)
+            rig.wait_until_ready(agent)
+            found = rig.predictions(3)
+            assert {p["key"]["run_uid"] for p in found} == {silent.uid}, "the old one is left alone"
+            writer = TiledWriter(raw, batch_size=100)
+            for name, doc in half.documents:
+                writer(name, dict(doc))
+            publisher.wait_for_subscriber()
+            publisher.send([d for d in half.documents if d[0] == "event"])
+            found = rig.predictions(7)
+            assert sorted((p["key"]["run_uid"], p["key"]["seq_num"]) for p in found) == sorted(
+                [(silent.uid, n) for n in (1, 2, 3)] + [(half.uid, n) for n in (1, 2, 3, 4)]
+            )
+            assert all(p["readings"] for p in found), "Tiled has the readings too"
+            books = json.loads(qd("runs", str(config), "--json"))
+            assert [(r["uid"], r["state"], r["missing"]) for r in books] == [
+                (silent.uid, "closed", 0),
+                (half.uid, "closed", 0),
+            ]
+        rig.terminate(agent)
+        assert agent.returncode == 0
 
 
 def test_an_emptied_redis_is_filled_and_a_retried_frame_replaces_its_record(
