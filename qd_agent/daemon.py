@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -182,6 +182,7 @@ def set_up_logging(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _printable,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
@@ -189,6 +190,16 @@ def set_up_logging(level: str) -> None:
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _printable(
+    _logger: object, _method: str, line: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """Keep control characters, which may come from outside, from the reader's terminal."""
+    for name, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            line[name] = ascii(value)[1:-1]
+    return line
 
 
 def _check_around(servers: Sequence[RunningServer], archivist: Archivist) -> None:

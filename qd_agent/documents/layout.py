@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.documents.schema import checked_name, mapping
+from qd_agent.documents.schema import bounded, checked_name, mapping
 
 HDF5 = "application/x-hdf5"
 
@@ -69,7 +69,10 @@ class Resource:
 
 
 def read_descriptor(
-    doc: Mapping[str, object], streams: Collection[str], data_keys: Collection[str] | None
+    doc: Mapping[str, object],
+    streams: Collection[str],
+    data_keys: Collection[str] | None,
+    max_frames: int,
 ) -> Descriptor:
     """Read a valid descriptor document.
 
@@ -77,17 +80,23 @@ def read_descriptor(
         doc: the document.
         streams: names of the streams that are followed.
         data_keys: the detectors' data keys, or None for every key with a 2-D shape.
+        max_frames: most frames that one event may hold.
 
     Raises:
-        BadFrame: a name that no frame's key can carry.
+        BadFrame: a name that no frame's key can carry, or too many frames an event.
     """
-    stream = str(doc.get("name", ""))
+    stream = bounded(str(doc.get("name", "")), "stream")
     keys = cast("Mapping[str, Mapping[str, object]]", doc["data_keys"])
     images: dict[str, ImageKey] = {}
     if stream in streams:
         checked_name(stream, "stream")
         for name, key in keys.items():
             image = _image_key(name, key) if data_keys is None or name in data_keys else None
+            if image is not None and image.frames > max_frames:
+                raise BadFrame(
+                    f"data key {name!r} declares {image.frames} frames in each event, more than "
+                    f"max_waiting_frames = {max_frames}"
+                )
             if image is not None:
                 images[name] = image
     return Descriptor(stream, images, any(not key.get("external") for key in keys.values()))
@@ -97,9 +106,9 @@ def read_resource(doc: Mapping[str, object]) -> Resource:
     """Read a valid stream_resource document.
 
     Raises:
-        BadFrame: not an HDF5 dataset.
+        BadFrame: not an HDF5 dataset, or a text too long to be kept.
     """
-    uid, data_key = str(doc["uid"]), str(doc["data_key"])
+    uid, data_key = bounded(str(doc["uid"]), "uid"), bounded(str(doc["data_key"]), "data key")
     mimetype = str(doc["mimetype"])
     if mimetype != HDF5:
         raise BadFrame(
@@ -111,7 +120,8 @@ def read_resource(doc: Mapping[str, object]) -> Resource:
             f"stream_resource of {data_key[:40]!r} names no dataset in its parameters; its frames "
             "cannot be found"
         )
-    return Resource(uid, data_key, _one_spelling(str(doc["uri"])), dataset)
+    uri = _one_spelling(bounded(str(doc["uri"]), "URI"))
+    return Resource(uid, data_key, uri, bounded(dataset, "dataset"))
 
 
 def _one_spelling(uri: str) -> str:

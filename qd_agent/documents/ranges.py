@@ -22,6 +22,11 @@ class Ranges:
         return self._stops[-1] if self._stops else 0
 
     @property
+    def pieces(self) -> int:
+        """How many ranges they are kept as."""
+        return len(self._starts)
+
+    @property
     def count(self) -> int:
         """How many numbers are in the set."""
         return sum(self._stops) - sum(self._starts)

@@ -13,7 +13,16 @@ from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.documents.layout import read_descriptor, read_resource
 from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
-from qd_agent.documents.schema import LARGEST, mapping, number, text, validate, whole
+from qd_agent.documents.schema import (
+    LARGEST,
+    MAX_TEXT,
+    bounded,
+    mapping,
+    number,
+    text,
+    validate,
+    whole,
+)
 from qd_agent.documents.settings import RouterSettings
 
 CLOSED_RUNS_REMEMBERED = 1000
@@ -155,7 +164,10 @@ class Router:
         uid, run_uid, when = str(doc["uid"]), text(doc, "run_start"), number(doc, "time")
         if run_uid in self._closed:
             return []
-        descriptor = read_descriptor(doc, self._streams, self._settings.data_keys)
+        bounded(uid, "uid")
+        descriptor = read_descriptor(
+            doc, self._streams, self._settings.data_keys, self._settings.max_waiting_frames
+        )
         owner = self._run_of.get(uid)
         if owner is not None:
             if owner.uid != run_uid:
@@ -255,7 +267,9 @@ class Router:
             return []
         counts = cast("Mapping[str, int]", mapping(doc, "num_events"))
         expected = {stream: min(max(0, int(n)), LARGEST) for stream, n in counts.items()}
-        closed = RunClosed(uid, when, str(doc["exit_status"]), str(doc.get("reason", "")), expected)
+        closed = RunClosed(
+            uid, when, str(doc["exit_status"]), str(doc.get("reason", ""))[:MAX_TEXT], expected
+        )
         _, opened = self._open(uid, when)
         return [*opened, *self._close(uid, closed)]
 
@@ -267,7 +281,10 @@ def _frames_of(run: Run, events: Mapping[str, int], streams: Collection[str]) ->
         if descriptor.stream in streams:
             frames = sum(key.frames for key in descriptor.images.values())
             per_event[descriptor.stream] = max(frames, per_event.get(descriptor.stream, 0))
-    return {stream: frames * events.get(stream, 0) for stream, frames in per_event.items()}
+    # Clipped like the counts themselves: a product of giants is beyond 64 bits.
+    return {
+        stream: min(LARGEST, frames * events.get(stream, 0)) for stream, frames in per_event.items()
+    }
 
 
 def _range(doc: Mapping[str, object], key: str, lowest: int) -> tuple[int, int]:

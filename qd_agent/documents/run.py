@@ -12,7 +12,7 @@ from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location, InlineLocation
 from qd_agent.documents.layout import Descriptor, ImageKey, Resource
 from qd_agent.documents.ranges import Ranges
-from qd_agent.documents.track import Track
+from qd_agent.documents.track import MAX_BREAKS, Track
 
 MAX_NAMES = 10_000
 """Most descriptors, and most stream_resources, of one run."""
@@ -113,6 +113,8 @@ class Run:
             BadFrame: too many frames at once; nothing has changed.
         """
         claims = self.claims(datum.resource)
+        if claims.pieces > MAX_BREAKS:
+            raise BadFrame(f"the run has more than {MAX_BREAKS} gaps in the indices of a dataset")
         key = datum.descriptor.images.get(datum.resource.data_key)
         users = self._users.setdefault((datum.resource.uri, datum.resource.dataset), set())
         if key is None:

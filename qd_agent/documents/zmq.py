@@ -14,7 +14,7 @@ from qd_agent.documents.wire import loads
 from qd_agent.documents.zmq_link import Link
 
 RETRY_S = 2.0
-"""Pause before a publisher that has refused us is asked again."""
+"""Pause before we connect again where ZeroMQ has given up."""
 HEARTBEAT_MS, SILENCE_MS = 10_000, 30_000
 """How often a connection is asked whether it lives, and how long it may be silent. Without it a
 publisher's machine that loses its power leaves us with a connection that never says anything."""
@@ -71,7 +71,6 @@ class ZmqSource:
         self._link = Link(
             self._context, self._socket, encrypted=settings.curve_server_key is not None
         )
-        self._connect_again: float | None = None
         try:
             self._socket.connect(self._address)
         except zmq.ZMQError as error:
@@ -134,10 +133,9 @@ class ZmqSource:
     def _look_after_the_link(self) -> None:
         """Connect again, after a pause, where ZeroMQ has given up."""
         self._link.look()
-        if self._link.given_up and self._connect_again is None:
-            self._connect_again = time.monotonic() + RETRY_S
-        if self._connect_again is not None and time.monotonic() >= self._connect_again:
-            self._connect_again, self._link.given_up = None, False
+        idle_since = self._link.idle_since
+        if idle_since is not None and time.monotonic() - idle_since >= RETRY_S:
+            self._link.idle_since = time.monotonic()
             self._socket.disconnect(self._address)
             self._socket.connect(self._address)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
@@ -26,6 +28,13 @@ _EVENTS = (
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
     | zmq.Event.CLOSED
     | zmq.Event.DISCONNECTED
+    | zmq.Event.CONNECT_DELAYED
+    | zmq.Event.CONNECT_RETRIED
+    | zmq.Event.CONNECTED
+)
+_TRIES = frozenset({zmq.Event.CONNECT_DELAYED, zmq.Event.CONNECT_RETRIED, zmq.Event.CONNECTED})
+_DISAGREEMENTS = frozenset(
+    {zmq.Event.HANDSHAKE_FAILED_PROTOCOL, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL}
 )
 _ADDRESS = "inproc://monitor"
 
@@ -35,7 +44,9 @@ class Link:
 
     Attributes:
         state: 'connected', 'connecting', or in a sentence why nothing can come.
-        given_up: whether ZeroMQ will not try again by itself, which it does not after a refusal.
+        idle_since: monotonic time, s, since which nothing is connected and ZeroMQ does not try;
+            None while it does. It gives up for good after a refusal and after bytes that are
+            against its protocol, such as one message beyond the limit.
     """
 
     def __init__(
@@ -43,7 +54,7 @@ class Link:
     ) -> None:
         """Watch `socket`, which is not connected yet."""
         self.state = CONNECTING
-        self.given_up = False
+        self.idle_since: float | None = None
         self._encrypted = encrypted
         socket.monitor(_ADDRESS, int(_EVENTS))
         self._events = context.socket(zmq.PAIR)
@@ -60,17 +71,17 @@ class Link:
         self._events.close(0)
 
     def _take(self, event: int) -> None:
+        if event in _TRIES:
+            self.idle_since = None
+            return
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
-            self.state = CONNECTED
-        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH:
-            self.state, self.given_up = NOT_ADMITTED, True
-        elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
-            self.state, self.given_up = self._disagreement(), True
-        elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
-            self.state = self._disagreement()
+            self.state, self.idle_since = CONNECTED, None
+            return
+        self.idle_since = time.monotonic()
+        if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+            self.state = NOT_ADMITTED
+        elif event in _DISAGREEMENTS:
+            self.state = NO_AGREEMENT if self._encrypted else NO_ZMQ
         elif event == zmq.Event.CLOSED or self.state == CONNECTED:
             # Nobody is there, or whoever was has gone; after a refusal the refusal still counts.
             self.state = CONNECTING
-
-    def _disagreement(self) -> str:
-        return NO_AGREEMENT if self._encrypted else NO_ZMQ

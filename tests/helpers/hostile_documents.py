@@ -2,24 +2,30 @@
 
 BODIES: (name, bytes) that no codec may accept. MESSAGES: (name, bytes) as they come over ZeroMQ.
 DOCUMENTS: (name, (document name, document)) that decode well and that a router must refuse or
-leave alone. URIS: (name, file URI) that no reader may open.
+leave alone. URIS: (name, file URI) that no reader may open. SCANS: (name, bytes) as port scanners
+send them. `hostile_files` makes files that no reader may follow.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import zlib
+from pathlib import Path
 
 import msgpack
 
 MARK = "hostile-document-was-executed"
+CANARY = "QD_CANARY"
+"""Environment variable with the path of a file that exists once something was executed."""
 
 
 class Executes:
-    """Says so on standard output when it is unpickled."""
+    """Says so on standard output when it is unpickled, and writes the file named by CANARY."""
 
     def __reduce__(self):
-        return (print, (MARK,))
+        return (os.system, (f'echo {MARK}; test -z "${CANARY}" || touch "${CANARY}"',))
 
 
 def _array(dtype: object, shape: object, data: bytes = b"", code: int = 42) -> bytes:
@@ -145,6 +151,13 @@ _EVENT = {
 }
 _STOP = {"uid": "stop-1", "run_start": "run-1", "time": 9.0, "exit_status": "success"}
 
+HONEST: list[tuple[str, dict]] = [
+    ("stream_datum", _DATUM),
+    ("event", _EVENT),
+    ("stop", {**_STOP, "num_events": {"primary": 1}}),
+]
+"""How that run goes on and ends."""
+
 OPENING: list[tuple[str, dict]] = [
     ("start", _START),
     ("descriptor", _DESCRIPTOR),
@@ -164,6 +177,14 @@ def _deep(levels: int) -> object:
     return value
 
 
+def _images(shape: list[int], **changes: object) -> dict:
+    """A descriptor whose images travel inside the events."""
+    key = {"source": "s", "dtype": "array", "shape": shape, "dtype_numpy": "<u4"}
+    return {**_DESCRIPTOR, "uid": "d2", "data_keys": {"det": {**key, **changes}}}
+
+
+_LONG = "x" * 10**6
+_MANY = {str(n): 1.0 for n in range(20_000)}
 _GIANT = {"start": 0, "stop": 2**31}
 REFUSED: list[tuple[str, tuple[str, dict]]] = [
     *(
@@ -209,6 +230,47 @@ REFUSED: list[tuple[str, tuple[str, dict]]] = [
         ),
     ),
     ("descriptor of another run", ("descriptor", {**_DESCRIPTOR, "run_start": "run-7"})),
+    (
+        "descriptor of 2^31 images in each event",
+        ("descriptor", {**_images([2**31, 8, 6]), "name": "primary"}),
+    ),
+    (
+        "descriptor of 2^31 images in each event, in a file",
+        ("descriptor", _images([2**31, 8, 6], external="STREAM:")),
+    ),
+    (
+        "descriptor of 20,000 detectors",
+        ("descriptor", {**_DESCRIPTOR, "uid": "d2", "data_keys": dict.fromkeys(_MANY, _DETECTOR)}),
+    ),
+    ("descriptor with a uid of a million letters", ("descriptor", {**_DESCRIPTOR, "uid": _LONG})),
+    (
+        "descriptor of a stream whose name is a million letters",
+        ("descriptor", {**_DESCRIPTOR, "uid": "d2", "name": _LONG}),
+    ),
+    ("resource with a uid of a million letters", ("stream_resource", {**_RESOURCE, "uid": _LONG})),
+    ("resource with a URI of a million letters", ("stream_resource", {**_RESOURCE, "uri": _LONG})),
+    (
+        "resource with a dataset of a million letters",
+        ("stream_resource", {**_RESOURCE, "parameters": {"dataset": _LONG}}),
+    ),
+    ("start that forges a line of the log", ("start", {**_START, "uid": "x\nlevel=error"})),
+    ("start that clears the terminal", ("start", {**_START, "uid": "\x1b[2J"})),
+    ("start with NUL in its uid", ("start", {**_START, "uid": "run\0"})),
+    ("event of 20,000 readings", ("event", {**_EVENT, "data": _MANY, "timestamps": _MANY})),
+    (
+        "page of 200,000 events",
+        (
+            "event_page",
+            {
+                "descriptor": "desc-1",
+                "uid": ["e"] * 200_000,
+                "seq_num": [1] * 200_000,
+                "time": [1.0] * 200_000,
+                "data": {},
+                "timestamps": {},
+            },
+        ),
+    ),
     ("resource in an unknown format", ("stream_resource", {**_RESOURCE, "mimetype": "image/png"})),
     ("resource without dataset", ("stream_resource", {**_RESOURCE, "parameters": {}})),
     (
@@ -301,6 +363,9 @@ QUIET: list[tuple[str, tuple[str, dict]]] = [
     ("another beamline's datum", ("stream_datum", {**_DATUM, "descriptor": "theirs"})),
     ("another beamline's resource", ("stream_datum", {**_DATUM, "stream_resource": "theirs"})),
     ("another beamline's event", ("event", {**_EVENT, "descriptor": "theirs"})),
+    ("a descriptor of 2^31 pixels", ("descriptor", _images([1, 2**16, 2**15]))),
+    ("a descriptor of no pixels", ("descriptor", _images([0, 0]))),
+    ("a descriptor of -1 pixels", ("descriptor", _images([-1, 6]))),
     ("another beamline's datum page", ("datum_page", {"resource": "theirs"})),
     ("a document of a kind yet to come", ("hologram", {"uid": "u"})),
     ("a descriptor again", ("descriptor", _DESCRIPTOR)),
@@ -323,7 +388,74 @@ QUIET: list[tuple[str, tuple[str, dict]]] = [
 ]
 """Documents after which a router in the state after OPENING has nothing to say."""
 
-DOCUMENTS = REFUSED + QUIET
+FOREIGN: list[tuple[str, tuple[str, dict]]] = [
+    ("another beamline's start", ("start", {**_START, "uid": "theirs", "plan_name": "count"})),
+    (
+        "another beamline's detector",
+        (
+            "descriptor",
+            {
+                **_DESCRIPTOR,
+                "uid": "their-desc",
+                "run_start": "their-run",
+                "name": "fluorescence",
+                "data_keys": {"xspress3": _DETECTOR},
+            },
+        ),
+    ),
+    (
+        "another beamline's file",
+        (
+            "stream_resource",
+            {
+                **_RESOURCE,
+                "uid": "their-res",
+                "run_start": "their-run",
+                "data_key": "xspress3",
+                "mimetype": "application/x-zarr",
+            },
+        ),
+    ),
+    ("another beamline's stop", ("stop", {**_STOP, "run_start": "their-run"})),
+    ("a path as uid", ("start", {**_START, "uid": "../../../../etc/cron.d/qd"})),
+    ("another key's name as uid", ("start", {**_START, "uid": "x:predictions"})),
+]
+"""Documents that open or close a run of their own, without any frame, and touch no other run."""
+
+DOCUMENTS = REFUSED + QUIET + FOREIGN
+
+SCANS: list[tuple[str, bytes]] = [
+    ("nothing at all", b""),
+    ("HTTP", b"GET / HTTP/1.1\r\nHost: beamline\r\n\r\n"),
+    ("TLS hello", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(500)),
+    ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n"),
+    ("Redis", b"*1\r\n$4\r\nINFO\r\n"),
+    ("SMB", b"\0\0\0\x85\xffSMBr" + bytes(120)),
+    ("RDP", b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0"),
+    ("all bytes", bytes(range(256)) * 16),
+    ("zeros", bytes(4096)),
+    ("half a greeting of ZeroMQ", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03"),
+    (
+        "a greeting of ZeroMQ by another mechanism",
+        b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0" + b"GSSAPI".ljust(20, b"\0") + b"\1" + bytes(31),
+    ),
+    (
+        "a greeting of ZeroMQ, then a command of 2^63 bytes",
+        b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0"
+        + b"NULL".ljust(20, b"\0")
+        + bytes(32)
+        + b"\x06\x7f\xff\xff\xff\xff\xff\xff\xff",
+    ),
+    (
+        "a greeting of ZeroMQ, then a document of 2^40 bytes",
+        b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0"
+        + b"NULL".ljust(20, b"\0")
+        + bytes(32)
+        + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB"
+        + b"\x02\0\0\x01\0\0\0\0\0",
+    ),
+]
+"""What port scanners and other strangers send, and what answers instead of a publisher."""
 
 URIS: list[tuple[str, str]] = [
     ("traversal", "file://localhost/ROOT/../../etc/passwd"),
@@ -364,3 +496,55 @@ URIS: list[tuple[str, str]] = [
 def as_message(name: str, doc: dict, prefix: bytes = b"") -> bytes:
     """A document as a careless publisher sends it: JSON over ZeroMQ."""
     return b" ".join([prefix, name.encode(), json.dumps(doc).encode()])
+
+
+def hostile_files(root: Path) -> list[tuple[str, str, str]]:
+    """Make files under `root` that no reader may follow; give (name, file, dataset) of each."""
+    import h5py  # only where files are made
+    import numpy as np
+
+    made: list[tuple[str, str, str]] = []
+
+    def new(name: str) -> h5py.File:
+        path = root / f"{name.replace(' ', '_')}.h5"
+        made.append((name, str(path), "data"))
+        return h5py.File(path, "w")
+
+    frames = np.ones((4, 8, 6), "<u4")
+    with new("objects") as file:
+        file.create_dataset("data", (4, 8, 6), dtype=h5py.string_dtype())
+    with new("compounds") as file:
+        file.create_dataset("data", (4, 8, 6), dtype=[("a", "<u4"), ("b", "<f8")])
+    with new("external link") as file:
+        file["data"] = h5py.ExternalLink("/etc/passwd", "/")
+    with new("loop of links") as file:
+        file["data"] = h5py.SoftLink("/again")
+        file["again"] = h5py.SoftLink("/data")
+    with new("raw file outside") as file:
+        file.create_dataset("data", (4, 8, 6), "<u4", external=[("/etc/passwd", 0, 4 * 8 * 6 * 4)])
+    with new("virtual source outside") as file:
+        layout = h5py.VirtualLayout((4, 8, 6), "<u4")
+        layout[:] = h5py.VirtualSource("/etc/passwd", "data", (4, 8, 6))
+        file.create_virtual_dataset("data", layout)
+    with new("2^40 pixels") as file:
+        file.create_dataset("data", (4, 2**20, 2**20), "<u4", chunks=(1, 64, 64))
+    with new("a chunk that inflates to a gigabyte") as file:
+        data = file.create_dataset("data", (4, 8, 6), "<u4", chunks=(1, 8, 6), compression="gzip")
+        squeeze = zlib.compressobj(9)
+        bomb = b"".join(squeeze.compress(bytes(2**20)) for _ in range(1024)) + squeeze.flush()
+        for row in range(4):
+            data.id.write_direct_chunk((row, 0, 0), bomb)
+    with new("a group in its place") as file:
+        file.create_group("data")
+    good = root / "really_good.h5"
+    with h5py.File(good, "w") as file:
+        file["data"] = frames
+    cut = root / "cut_short.h5"
+    cut.write_bytes(good.read_bytes()[:1000])
+    made.append(("cut short", str(cut), "data"))
+    (root / "passwd.h5").symlink_to("/etc/passwd")
+    made.append(("symbolic link outside", str(root / "passwd.h5"), "data"))
+    os.mkfifo(root / "pipe.h5")
+    made.append(("pipe", str(root / "pipe.h5"), "data"))
+    made.append(("folder", str(root), "data"))
+    return made

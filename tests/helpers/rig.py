@@ -122,6 +122,11 @@ class Rig:
         process.send_signal(signal.SIGTERM)
         return process.communicate(timeout=patience)[1]
 
+    def terminate_quietly(self, process: subprocess.Popen[str], patience: float = 20.0) -> None:
+        """Send SIGTERM where somebody else reads what it says."""
+        process.send_signal(signal.SIGTERM)
+        process.wait(patience)
+
     def stop(self) -> None:
         for process in self.processes:
             if process.poll() is None:

@@ -1,12 +1,13 @@
 """The router: every frame once, with its readings, whatever happens to the documents."""
 
 import contextlib
+import copy
 import json
 
 import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qd_agent.core.errors import BadFrame
@@ -21,7 +22,7 @@ from tests.helpers.documents import (
     scan_with_darks,
     step_scan,
 )
-from tests.helpers.hostile_documents import OPENING, QUIET, REFUSED
+from tests.helpers.hostile_documents import DOCUMENTS, FOREIGN, HONEST, OPENING, QUIET, REFUSED
 
 NOW = 5.0
 
@@ -423,6 +424,74 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
 )
+
+
+@pytest.mark.parametrize(
+    ("what", "document"), FOREIGN, ids=[what.replace(" ", "-") for what, _ in FOREIGN]
+)
+def test_documents_of_other_beamlines_touch_no_run_of_ours(what, document):
+    into = router()
+    for opening in OPENING:
+        into.route(*opening)
+    happenings = into.route(*document)
+    assert frames_of(happenings) == []
+    assert "run-1" not in {happening.run_uid for happening in happenings}
+    assert "run-1" in into.open_runs()
+
+
+WHOLE = st.one_of(
+    st.integers(-2, 8), st.sampled_from([2**31, 2**40, 2**63 - 1, 2**63, 2**64, 2**80, -(2**63)])
+)
+UIDS = st.sampled_from(["run-1", "run-2", "run-3", "desc-1", "d2", "res-1", "event-1", "theirs"])
+TEMPLATES = [document for _, document in DOCUMENTS] + OPENING + HONEST
+
+
+@st.composite
+def mutated(draw):
+    """A document of the corpus, or an honest one, with some of its fields replaced."""
+    name, doc = draw(st.sampled_from(TEMPLATES))
+    doc = copy.deepcopy(doc) if len(str(doc)) < 10_000 else dict(doc)
+    for key in draw(st.lists(st.sampled_from(sorted(doc) or ["uid"]), max_size=2)):
+        if key in {"uid", "run_start", "descriptor", "stream_resource"}:
+            doc[key] = draw(UIDS)
+        elif key in {"indices", "seq_nums"}:
+            doc[key] = {"start": draw(WHOLE), "stop": draw(WHOLE)}
+        elif key == "num_events":
+            doc[key] = {"primary": draw(WHOLE)}
+        else:
+            doc[key] = draw(WHOLE | JSON)
+    return name, doc
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(mutated(), max_size=25))
+def test_no_sequence_of_documents_raises_anything_else_or_grows_without_bound(documents):
+    limit = 5
+    into = router(max_waiting_frames=limit, max_open_runs=2)
+    for name, document in [*OPENING, *documents]:
+        happenings = []
+        with contextlib.suppress(BadFrame):
+            happenings = into.route(name, document)
+        for frame in frames_of(happenings):
+            assert (
+                0 <= frame.location.row < 2**63
+                if isinstance(frame.location, Hdf5Location)
+                else frame.location == InlineLocation()
+            )
+            assert frame.key.seq_num < 2**63
+        for closed in happenings:
+            if isinstance(closed, RunClosed):
+                assert all(
+                    0 <= n < 2**63 for n in (*closed.expected.values(), *closed.frames.values())
+                )
+        # What waits, what a gap brings back and what a stop document counts, each within the limit.
+        assert len(frames_of(happenings)) <= 4 * limit * 3
+        assert len(into.open_runs()) <= 2
+        for run in into._runs.values():
+            assert run.waiting_frames <= limit
+            assert len(run._events) <= limit
+            assert sum(len(waiting) for waiting in run._waiting.values()) <= limit
+        assert set(map(id, into._run_of.values())) <= set(map(id, into._runs.values()))
 
 
 @settings(deadline=None)

@@ -4,16 +4,19 @@ import contextlib
 import pickle
 import socket
 import threading
+import time
 
 import pytest
 import zmq
 
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.documents import SourceSettings, open_source
+from qd_agent.documents import zmq as zmq_source
 from qd_agent.documents.wire import dumps
 from qd_agent.documents.zmq import ZmqSource
 from tests.helpers.documents import step_scan
-from tests.helpers.hostile_documents import MARK, MESSAGES
+from tests.helpers.hostile_documents import MARK, MESSAGES, SCANS
+from tests.helpers.strangers import Imposter
 
 WAIT = 10.0
 """Longest wait for a message on loopback, s; only a failing test uses it up."""
@@ -159,6 +162,57 @@ def test_a_server_that_speaks_no_zeromq_does_no_harm():
         with contextlib.suppress(BadFrame):
             assert source.receive(0.05) is None
         source.close()
+
+
+def nothing_from(source):
+    """ZeroMQ of the year 2010 had no greeting: some bytes of a stranger are a message to it."""
+    with contextlib.suppress(BadFrame):
+        assert source.receive(0.01) is None
+
+
+def subscribe_again(peer, source):
+    """Let the source work until the publisher has its subscription (\\x01), again."""
+    deadline = time.monotonic() + WAIT
+    while not (peer.socket.poll(0) and peer.socket.recv()[:1] == b"\x01"):
+        nothing_from(source)
+        assert time.monotonic() < deadline, source.state
+
+
+@pytest.mark.parametrize("size", [4 * 1024 + 100, 100_000])
+def test_a_message_that_zeromq_itself_refuses_costs_a_connection_and_not_the_source(
+    peer, monkeypatch, size
+):
+    """ZeroMQ cuts the connection before it makes room for the message, and never connects again."""
+    monkeypatch.setattr(zmq_source, "RETRY_S", 0.1)
+    source = peer.connect(max_document_bytes=1024)
+    try:
+        peer.socket.send(b" start " + b"x" * size)
+        subscribe_again(peer, source)
+        peer.socket.send(b" start " + dumps({"uid": "good"}))
+        assert source.receive(WAIT) == ("start", {"uid": "good"})
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(("name", "answer"), SCANS, ids=[name for name, _ in SCANS])
+def test_whoever_answers_in_the_place_of_a_publisher_does_no_harm(peer, monkeypatch, name, answer):
+    monkeypatch.setattr(zmq_source, "RETRY_S", 0.1)
+    imposter = Imposter(int(peer.address.rpartition(":")[2]))
+    imposter.answer = answer
+    source = open_source(SourceSettings(address=f"tcp://127.0.0.1:{imposter.port}"))
+    try:
+        while not imposter.met.acquire(blocking=False):
+            nothing_from(source)
+        for _ in range(20):
+            nothing_from(source)
+        imposter.answer = None
+        imposter._break_all()
+        subscribe_again(peer, source)
+        peer.socket.send(b" start " + dumps({"uid": "good"}))
+        assert source.receive(WAIT) == ("start", {"uid": "good"})
+    finally:
+        source.close()
+        imposter.close()
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://", "tcp://host", "ftp://a:1", "tcp://a:b"])
