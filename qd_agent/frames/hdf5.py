@@ -17,6 +17,7 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Hdf5Location
 from qd_agent.frames.checks import check_image, declared_dtype
+from qd_agent.frames.hdf5_chunks import check_chunks
 from qd_agent.frames.hdf5_links import Search
 from qd_agent.frames.paths import resolve
 from qd_agent.frames.settings import FrameSettings
@@ -105,7 +106,7 @@ class Hdf5Reader:
         path = resolve(location.uri, self._settings)
         search, dataset = self._dataset(path, location.dataset)
         try:
-            return _read_row(dataset, reference, location.row, self._settings.max_pixels)
+            return _read_row(dataset, reference, location.row, self._settings)
         finally:
             # A file that nobody writes is locked while it is open: let go of it at once, since
             # somebody may want to add to it.
@@ -151,7 +152,7 @@ class Hdf5Reader:
 
 
 def _read_row(
-    dataset: h5py.Dataset, reference: FrameReference, row: int, max_pixels: int
+    dataset: h5py.Dataset, reference: FrameReference, row: int, settings: FrameSettings
 ) -> npt.NDArray[np.generic]:
     """Read frame `row` of a dataset of shape (rows, H, W) or (rows, n, H, W)."""
     dataset.refresh()  # Dataset.refresh, because the shape of DatasetID.refresh stays cached
@@ -161,19 +162,15 @@ def _read_row(
             f"dataset {dataset.name!r} has shape {shape}; frames need (rows, height, width)"
         )
     dtype = _dtype(dataset)
-    check_image(reference, shape[-2:], dtype.kind, max_pixels)
+    check_image(reference, shape[-2:], dtype.kind, settings.max_pixels)
     _check_declared(reference, dtype)
-    if dataset.chunks is not None and math.prod(dataset.chunks) > 4 * max_pixels:
-        raise BadFrame(
-            f"dataset {dataset.name!r} has chunks of {dataset.chunks}, far beyond limits"
-        )
     per_row = shape[1] if len(shape) == 4 else 1
     rows = shape[0] * per_row
     if row >= rows:
         raise Unavailable(f"the dataset holds {rows} frames, this is frame {row} counted from 0")
-    if len(shape) == 4:
-        return np.asarray(dataset[row // per_row, row % per_row])
-    return np.asarray(dataset[row])
+    place = (row // per_row, row % per_row) if len(shape) == 4 else (row,)
+    check_chunks(dataset, place, settings.max_chunk_bytes)
+    return np.asarray(dataset[place])
 
 
 def _dtype(dataset: h5py.Dataset) -> np.dtype[np.generic]:

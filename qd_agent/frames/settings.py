@@ -44,6 +44,12 @@ class FrameSettings(BaseModel):
     max_pixels: int = Field(
         default=64_000_000, ge=1, description="frames with more pixels are refused unread"
     )
+    max_chunk_bytes: int = Field(
+        default=1 << 30,
+        ge=1,
+        description="most bytes that a chunk of a file may be once it is decompressed; larger "
+        "ones, and chunks that would become larger than they declare, are refused unread",
+    )
     swmr: bool = Field(
         default=True,
         description="read HDF5 while it is written (single writer, multiple readers)",

@@ -1,8 +1,11 @@
 """Frames from HDF5 files, as a detector writes them in another process."""
 
+import bz2
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import h5py
@@ -25,10 +28,11 @@ file = dataset = None
 print("ready", flush=True)
 for command, *args in map(str.split, sys.stdin):
     if command == "create":
-        file = h5py.File(path, "w", libver="latest" if mode == "swmr" else "earliest")
+        file = h5py.File(path, "w", libver="latest" if "swmr" in mode else "earliest")
         dataset = file.create_dataset("entry/data", shape=(0, 8, 6), maxshape=(None, 8, 6),
-                                      chunks=(1, 8, 6), dtype="<u4")
-        if mode == "swmr":
+                                      chunks=(1, 8, 6), dtype="<u4",
+                                      compression="gzip" if "gzip" in mode else None)
+        if "swmr" in mode:
             file.swmr_mode = True
     elif command == "append":
         for _ in range(int(args[0])):
@@ -133,8 +137,9 @@ def not_yet(reader, reference, reason):
     refused(reader, reference, reason, error=Unavailable)
 
 
-def test_frames_are_read_while_another_process_appends_them(path, start_writer, open_with):
-    writer, reader = start_writer("swmr"), open_with(deadline_s=WAIT)
+@pytest.mark.parametrize("mode", ["swmr", "swmr gzip"])
+def test_frames_are_read_while_another_process_appends_them(path, start_writer, open_with, mode):
+    writer, reader = start_writer(mode), open_with(deadline_s=WAIT)
     writer("create")
     for row in range(5):
         writer("append 1")
@@ -341,12 +346,97 @@ def test_a_dataset_of_several_frames_a_row_is_counted_through(path, open_with):
 def test_compressed_frames_are_read(path, open_with):
     for name, filters in {
         "gzip": {"compression": "gzip"},
+        "shuffled gzip with checksum": {"compression": 9, "shuffle": True, "fletcher32": True},
+        "lzf": {"compression": "lzf"},
+        "scale offset": {"scaleoffset": 0},
         "bitshuffle": hdf5plugin.Bitshuffle(),
+        "bitshuffle zstd": hdf5plugin.Bitshuffle(cname="zstd"),
+        "bitshuffle alone": hdf5plugin.Bitshuffle(cname="none"),
         "blosc": hdf5plugin.Blosc(),
+        "lz4": hdf5plugin.LZ4(),
         "zstd": hdf5plugin.Zstd(),
+        "bzip2": hdf5plugin.BZip2(),
     }.items():
         write(path, images(), name, chunks=(1, H, W), **filters)
         assert np.array_equal(open_with().read(frame(path, 2, name)).image, images()[2])
+
+
+def bomb(path, name, stored, **filters):
+    """Write a file whose only chunk holds `stored` instead of what its filters would have made."""
+    path.parent.mkdir(exist_ok=True)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(name, (1, H, W), "<u4", chunks=(1, H, W), **filters)
+        data.id.write_direct_chunk((0, 0, 0), stored)
+
+
+HUGE = 2**40
+LZ4_HEADER = HUGE.to_bytes(8, "big") + (8192).to_bytes(4, "big")
+BOMBS = {
+    "gzip": (zlib.compress(bytes(50_000_000), 9), {"compression": "gzip"}),
+    "shuffled gzip": (zlib.compress(bytes(50_000_000), 9), {"compression": 9, "shuffle": True}),
+    "gzip of one byte too many": (zlib.compress(bytes(4 * H * W + 1)), {"compression": "gzip"}),
+    "bzip2": (bz2.compress(bytes(50_000_000)), hdf5plugin.BZip2()),
+    "lz4": (LZ4_HEADER + bytes(100), hdf5plugin.LZ4()),
+    "bitshuffle": (LZ4_HEADER + bytes(100), hdf5plugin.Bitshuffle()),
+    "blosc": (b"\2\1\1\4" + (2**31 - 1).to_bytes(4, "little") + bytes(100), hdf5plugin.Blosc()),
+    "zstd": (b"\x28\xb5\x2f\xfd\xe0" + HUGE.to_bytes(8, "little") + bytes(9), hdf5plugin.Zstd()),
+    "zstd of unknown size": (b"\x28\xb5\x2f\xfd\0\x58" + bytes(9), hdf5plugin.Zstd()),
+    "more than anything could need": (bytes(10**6), {"compression": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_chunk_that_would_outgrow_its_declaration_is_refused_before_it_does(
+    path, open_with, name
+):
+    stored, filters = BOMBS[name]
+    bomb(path, "data", stored, **filters)
+    tracemalloc.start()
+    try:
+        refused(open_with(), frame(path, dataset="data"), "would become .* bytes or more")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_damaged_chunk_is_refused(path, open_with):
+    for stored, filters in (
+        (b"no deflate", {"compression": "gzip"}),
+        (b"no bzip2", hdf5plugin.BZip2()),
+    ):
+        bomb(path, "data", stored, **filters)
+        refused(open_with(), frame(path, dataset="data"), "a chunk cannot be")
+
+
+def test_a_compression_that_tells_nothing_of_its_size_is_refused(path, open_with):
+    write(path, images(), "sz", chunks=(1, H, W), **hdf5plugin.Blosc2())
+    refused(open_with(), frame(path, 0, "sz"), "it cannot be told beforehand how large")
+    with h5py.File(path, "a") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((1, H, W))
+        plist.set_deflate(9)
+        plist.set_deflate(9)
+        space = h5py.h5s.create_simple((1, H, W))
+        h5py.h5d.create(file.id, b"twice", h5py.h5t.STD_U32LE, space, plist)
+    refused(open_with(), frame(path, 0, "twice"), "it cannot be told beforehand how large")
+
+
+def test_a_frame_in_countless_chunks_is_refused(path, open_with):
+    path.parent.mkdir()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("d", (1, 500, 500), "<u4", chunks=(1, 1, 1), compression="gzip")
+    refused(open_with(), frame(path, dataset="d", shape=(500, 500)), "cut into 250000 chunks")
+
+
+def test_chunks_that_were_never_written_and_rows_that_share_a_chunk_are_read(path, open_with):
+    path.parent.mkdir()
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("d", (6, H, W), "<u4", chunks=(3, 5, 4), compression="gzip")
+        data[:3] = images()
+    reader = open_with()
+    for row in range(3):
+        assert np.array_equal(reader.read(frame(path, row, "d")).image, images()[row])
+    assert not reader.read(frame(path, 5, "d")).image.any()
 
 
 def test_an_unknown_compression_is_named(path, open_with):
@@ -422,7 +512,7 @@ def test_too_many_pixels_are_refused_before_they_are_read(path, open_with):
             "c", shape=(1, H, W), maxshape=(None, None, None), dtype="<u4", chunks=(1, 2**14, 2**14)
         )
     refused(open_with(), frame(path, dataset="d", shape=(side, side)), "more than max_pixels")
-    refused(open_with(max_pixels=10**6), frame(path, dataset="c"), "far beyond limits")
+    refused(open_with(max_chunk_bytes=10**9), frame(path, dataset="c"), "max_chunk_bytes = 10")
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 100, 0.5, 0.9, 0.99])
