@@ -76,9 +76,12 @@ class DarkStream:
         self._without_hot = without_hot
         self._sums: OrderedDict[str, tuple[Float, npt.NDArray[np.uint32]]] = OrderedDict()
         self._made: dict[str, Dark] = {}
+        self._latest: dict[str, float] = {}
 
-    def add(self, run_uid: str, counts: Float, invalid: Bool) -> None:
+    def add(self, run_uid: str, counts: Float, invalid: Bool, when: float = 0.0) -> None:
         """Add one dark frame: counts of shape (height, width), and where they do not count.
+
+        `when` it was taken is in UTC epoch s.
 
         Raises:
             BadFrame: its shape differs from the run's earlier dark frames.
@@ -96,6 +99,11 @@ class DarkStream:
         total += np.where(invalid, 0.0, counts)
         frames += ~invalid
         self._made.pop(run_uid, None)
+        self._latest[run_uid] = max(when, self._latest.get(run_uid, when))
+
+    def latest(self, run_uid: str) -> float | None:
+        """Give when the run's latest dark frame was taken, UTC epoch s; None without any."""
+        return self._latest.get(run_uid)
 
     def dark(self, run_uid: str) -> Dark | None:
         """Give the run's dark, or None when it has had no dark frame."""
@@ -107,8 +115,8 @@ class DarkStream:
 
     def forget(self, run_uid: str) -> None:
         """Let go of a run's dark frames; a run without any is fine."""
-        self._sums.pop(run_uid, None)
-        self._made.pop(run_uid, None)
+        for kept in (self._sums, self._made, self._latest):
+            kept.pop(run_uid, None)
 
 
 def monitor_of(readings: Mapping[str, float], key: str | None) -> float | None:

@@ -63,7 +63,8 @@ class AzimuthalReducer:
         Sigma is the standard uncertainty from counting statistics: variance = raw counts + that
         of the dark, summed over each bin. Without pixel splitting (default) the points are
         independent; with it, sigma is still right for each point on its own, but neighbours share
-        counts. Flags: dark_missing, monitor_missing, saturated_pixels.
+        counts. Flags: dark_missing, dark_stale, monitor_missing,
+        saturated_pixels.
 
         Raises:
             BadFrame: wrong shape or dtype, no counts, mostly invalid, saturated, monitor not
@@ -76,6 +77,8 @@ class AzimuthalReducer:
         if dark is not None:
             _check_dark(dark, counts)
             invalid = invalid | dark.left_out
+            if self._is_stale(frame):
+                flags.append("dark_stale")
         elif self._settings.dark == "stream":
             flags.append("dark_missing")
         saturated = self._saturated(frame, integrator, invalid)
@@ -102,7 +105,8 @@ class AzimuthalReducer:
         """
         if self._settings.dark == "stream":
             counts, invalid = self._counts(frame)
-            self._darks.add(frame.reference.key.run_uid, counts, invalid)
+            reference = frame.reference
+            self._darks.add(reference.key.run_uid, counts, invalid, reference.time)
 
     def forget_run(self, run_uid: str) -> None:
         """Let go of a run's dark frames; unknown runs are fine."""
@@ -115,6 +119,12 @@ class AzimuthalReducer:
 
     def _dark(self, run_uid: str) -> Dark | None:
         return self._fixed_dark if self._settings.dark != "stream" else self._darks.dark(run_uid)
+
+    def _is_stale(self, frame: Frame) -> bool:
+        """Tell whether the run's latest dark frame was taken too long before this frame."""
+        limit, reference = self._settings.dark_max_age_s, frame.reference
+        latest = self._darks.latest(reference.key.run_uid)
+        return limit is not None and latest is not None and reference.time - latest > limit
 
     def _agreed_shape(self) -> Shape | None:
         stated = self._geometry.shape

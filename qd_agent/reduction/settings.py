@@ -48,6 +48,15 @@ class ReductionSettings(BaseModel):
             "path of a dark image (.npy, .tif, .tiff, .edf) of the frames' exposure time"
         ),
     )
+    dark_max_age_s: float | None = Field(
+        default=14_400.0,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "frames taken so long after the latest dark frame of their run are flagged "
+            "`dark_stale`, s; empty: never"
+        ),
+    )
     hot_pixels: Literal["leave_out", "keep"] = Field(
         default="leave_out",
         description=(
