@@ -68,6 +68,7 @@ def hint(reason: str, store: str) -> str:
         "WRONG_VERSION_NUMBER": "what answers there does not speak TLS",
         "RECORD_LAYER_FAILURE": "what answers there does not speak TLS",
         "ALERT_CERTIFICATE_REQUIRED": f"it asks for our certificate: {store}.tls_certificate_file",
+        "EOF_OCCURRED_IN_VIOLATION": f"it may ask for our certificate: {store}.tls_certificate_file",
         "ALERT_HANDSHAKE_FAILURE": f"it may ask for our certificate: {store}.tls_certificate_file",
         "ALERT_UNKNOWN_CA": f"it does not trust our certificate, {store}.tls_certificate_file",
     }

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -101,6 +102,50 @@ def test_hostile_bodies_are_refused_in_one_line(name, body):
 def test_random_bytes_raise_nothing_but_bad_frame(body):
     with contextlib.suppress(BadFrame):
         assert isinstance(loads(body), dict)
+
+
+DTYPES = (
+    st.sampled_from(["<u2", "|O", "<U3", "<M8[s]", "i4,O", "<f8", "|V8", "", "<c16"]) | st.text()
+)
+SIZES = st.lists(st.integers(-2, 9) | st.sampled_from([2**31, 2**32, 2**62]), max_size=10)
+EXTENSIONS = st.builds(
+    msgpack.ExtType, st.just(42) | st.integers(0, 127), st.binary(max_size=40)
+) | st.builds(
+    lambda dtype, shape, data: msgpack.ExtType(42, msgpack.packb((dtype, shape)) + data),
+    DTYPES,
+    SIZES,
+    st.binary(max_size=64),
+)
+ANYTHING = st.recursive(
+    SCALARS | EXTENSIONS | st.binary(max_size=8) | st.builds(msgpack.Timestamp, st.integers(0, 9)),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(KEYS | st.integers(0, 9) | st.binary(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(ANYTHING)
+def test_structured_msgpack_of_any_kind_raises_nothing_but_bad_frame(value):
+    with contextlib.suppress(BadFrame):
+        doc = loads(msgpack.packb(value))
+        assert isinstance(doc, dict)
+        assert loads(dumps(doc)) is not None, "and what was accepted can be passed on"
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.sampled_from(["[", "{", "]", "}", ":", ",", '"', "\\ud800", "1e999", "NaN", "-"]),
+        lambda inner: st.builds("".join, st.lists(inner, max_size=8)),
+        max_leaves=40,
+    )
+)
+def test_anything_like_json_raises_nothing_but_bad_frame(text):
+    with contextlib.suppress(BadFrame):
+        assert isinstance(loads(b"{" + text.encode()), dict)
 
 
 @given(DOCUMENTS, hnp.arrays(NUMERIC, SHAPES), st.data())
