@@ -62,14 +62,15 @@ class Tls:
 
 def hint(reason: str, store: str) -> str:
     """Give `reason` with what can be done about it, where it is about TLS."""
+    asks = f"it may ask for our certificate: {store}.tls_certificate_file"
     remedies = {
         "CERTIFICATE_VERIFY_FAILED": f"its certificate is not trusted; give the CA that signed it "
         f"as {store}.tls_ca_file, and the name that it is made out to as host",
         "WRONG_VERSION_NUMBER": "what answers there does not speak TLS",
         "RECORD_LAYER_FAILURE": "what answers there does not speak TLS",
         "ALERT_CERTIFICATE_REQUIRED": f"it asks for our certificate: {store}.tls_certificate_file",
-        "EOF_OCCURRED_IN_VIOLATION": f"it may ask for our certificate: {store}.tls_certificate_file",
-        "ALERT_HANDSHAKE_FAILURE": f"it may ask for our certificate: {store}.tls_certificate_file",
+        "EOF_OCCURRED_IN_VIOLATION": asks,
+        "ALERT_HANDSHAKE_FAILURE": asks,
         "ALERT_UNKNOWN_CA": f"it does not trust our certificate, {store}.tls_certificate_file",
     }
     for sign, remedy in remedies.items():
