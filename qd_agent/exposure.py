@@ -27,7 +27,7 @@ def open_doors(config: Config, path: Path | None = None) -> list[str]:
 
     Args:
         config: the configuration.
-        path: its file, which may itself hold a secret.
+        path: its file, which may itself hold a secret; None where it is not known.
     """
     return [
         *_source(config),
@@ -67,6 +67,7 @@ def _redis(config: Config, path: Path | None) -> Generator[str]:
         return
     shown = f"redis.url {redact(settings.url)}"
     host, password, query = _parts(settings.url)
+    password = password or query.get("password")
     yield from _password_in_file("redis.url", password, "redis.password_file", path)
     if settings.url.startswith("rediss://"):
         if query.get("ssl_cert_reqs", "required") != "required" or (
@@ -105,10 +106,10 @@ def _tiled(config: Config, path: Path | None) -> Generator[str]:
 def _password_in_file(
     setting: str, secret: str | None, better: str, path: Path | None
 ) -> Generator[str]:
-    if secret and (path is None or _others_may_read(path)):
+    if secret and path is not None and _others_may_read(path):
         yield (
             f"{setting} holds a secret in a file that every user of this machine may read; use "
-            f"{better}, or chmod 600 {path or 'the configuration'}"
+            f"{better}, or chmod 600 {path}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import zmq
 
@@ -136,7 +137,8 @@ class ZmqSource:
         idle_since = self._link.idle_since
         if idle_since is not None and time.monotonic() - idle_since >= RETRY_S:
             self._link.idle_since = time.monotonic()
-            self._socket.disconnect(self._address)
+            with suppress(zmq.ZMQError):  # it may know nothing of the address any more
+                self._socket.disconnect(self._address)
             self._socket.connect(self._address)
 
     def _decode(self, parts: list[bytes]) -> Document:

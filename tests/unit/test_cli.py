@@ -23,12 +23,23 @@ def test_help_imports_nothing_heavy():
     )
     done = python(code)
     assert done.stderr.strip() == "[]"
-    for command in ("run", "size", "status", "check", "demo", "runs", "reconcile", "set-aside"):
+    for command in (
+        "run",
+        "size",
+        "status",
+        "check",
+        "demo",
+        "runs",
+        "reconcile",
+        "set-aside",
+        "keys",
+    ):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "size", "status", "check", "demo", "runs", "reconcile", "set-aside retry"]
+    "command",
+    ["run", "size", "status", "check", "demo", "runs", "reconcile", "set-aside retry", "keys"],
 )
 def test_each_command_has_an_example(command: str):
     done = subprocess.run(
