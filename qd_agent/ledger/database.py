@@ -29,6 +29,7 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
+        self._closed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -74,7 +75,8 @@ class Database:
                 raise Fatal(self._refusal(error)) from error
             finally:
                 self._depth -= 1
-                if self._depth == 0 and self.connection.in_transaction:
+                # A closed one has nothing to take back: a slow store's thread may come too late.
+                if self._depth == 0 and not self._closed and self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
 
     def _refusal(self, error: sqlite3.Error) -> str:
@@ -97,4 +99,5 @@ class Database:
     def close(self) -> None:
         """Close the file; what was written stays."""
         with self._lock:
+            self._closed = True
             self.connection.close()

@@ -481,3 +481,13 @@ def test_the_lag_of_a_sink_is_the_age_of_the_first_answer_that_it_lacks(ledger: 
     ledger.delivered("tiled", ledger.undelivered("tiled", 10))
     assert ledger.lag("tiled") == 0.0
     assert ledger.lag("redis") > 0.0
+
+
+def test_who_comes_too_late_to_a_closed_ledger_is_told_so_in_one_line(tmp_path: Path):
+    """At shutdown a slow store's thread may come back from a delivery after everything closed."""
+    book = Ledger(tmp_path / "late.sqlite", "pbs-1", ["tiled"])
+    book.close()
+    for late in (lambda: book.run_opened("tiled", "run-1"), lambda: book.backlog("tiled")):
+        with pytest.raises(Fatal, match="closed database") as caught:
+            late()
+        assert "\n" not in str(caught.value)
