@@ -294,7 +294,8 @@ class Agent:
 
     def _path(self, todo: Todo, watch: _Stopwatch) -> Sized:
         away = self._read_darks(todo.reference.key.run_uid)
-        if away is not None and todo.tries < TRIES_WITHOUT_DARK:
+        more_tries = todo.tries < TRIES_WITHOUT_DARK and self._patience.wait(todo) is not None
+        if away is not None and more_tries:
             raise Unavailable(f"a dark of the run is away: {away}")
         frame = self._stages.reader.read(todo.reference)
         watch.lap("read")

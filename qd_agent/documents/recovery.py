@@ -125,8 +125,11 @@ def _between_known(run: Run, lost: _Lost) -> Generator[FrameReference, None, lis
 def _in_the_rest(run: Run, lost: _Lost) -> Iterator[FrameReference]:
     """Match with what nobody claimed and, beyond that, with what follows in the file.
 
+    Not where rows of the stream were announced in a file of which no document came: Tiled knows.
     With several files, each gap is taken to follow the frame before it.
     """
+    if run.has_unknown_files(lost.descriptor.stream):
+        return
     resources = [r for r in run.resources.values() if r and r.data_key == lost.key.name]
     datasets = {(r.uri, r.dataset): r for r in resources}
     if len(datasets) == 1:

@@ -216,6 +216,9 @@ class Router:
         resource = None if run is None else run.resources.get(str(doc["stream_resource"]))
         if run is None or resource is None:
             self.strangers += 1
+            if run is not None:
+                stream = run.descriptors[str(doc["descriptor"])].stream
+                run.announce_unknown(stream, str(doc["stream_resource"]))
             return []
         start, stop = _range(doc, "indices", 0)
         seq, seq_stop = _range(doc, "seq_nums", 1)

@@ -83,6 +83,7 @@ class Run:
         self.has_metadata = False
         self.waiting_frames = 0
         self._claims: dict[tuple[str, str], Ranges] = {}
+        self._unknown: dict[str, str] = {}
         self._users: dict[tuple[str, str], set[str]] = {}
         self._tracks: dict[tuple[str, str], Track] = {}
         self._waiting: dict[tuple[str, int], list[Announced]] = {}
@@ -96,6 +97,15 @@ class Run:
     def claims(self, resource: Resource) -> Ranges:
         """Give the indices of a dataset that belong to some event, whichever stream it is of."""
         return self._claims.setdefault((resource.uri, resource.dataset), Ranges())
+
+    def has_unknown_files(self, stream: str) -> bool:
+        """Tell whether rows of a stream were announced in a dataset that nothing else named."""
+        return any(s == stream and uid not in self.resources for uid, s in self._unknown.items())
+
+    def announce_unknown(self, stream: str, resource_uid: str) -> None:
+        """Remember that a stream has rows in a dataset of which nothing is known yet."""
+        if len(self._unknown) < MAX_NAMES:
+            self._unknown[resource_uid] = stream
 
     def claimed(self, file: tuple[str, str]) -> int:
         """Count the indices of a dataset (URI, path in the file) that belong to some event."""

@@ -240,6 +240,17 @@ def test_a_frame_waits_for_a_dark_that_is_away_and_at_last_goes_on_without(rig: 
     assert [p.key.seq_num for p in rig.predictions()] == [1, 2]
 
 
+def test_no_frame_is_set_aside_because_its_dark_is_away(tmp_path: Path):
+    rig = Rig(tmp_path / "ledger.sqlite", patience=Patience((0.0,), tries_after_stop=2))
+    rig.reader.problems[7] = [Unavailable("never") for _ in range(99)]
+    rig.take(records.reference(seq_num=7, stream="dark"))
+    rig.take(records.reference(seq_num=1), RunClosed("run-1", 2.0, "success", "", {"primary": 1}))
+    rig.retry(3)
+    (only,) = rig.predictions()
+    assert only.verdict is Verdict.SIZED
+    rig.ledger.close()
+
+
 def test_a_fatal_stage_stops_the_path_and_leaves_the_frame_open(rig: Rig):
     rig.reader.problems[1] = [Fatal("the model is gone")]
     with pytest.raises(Fatal, match="model is gone"):

@@ -564,3 +564,23 @@ def test_one_file_spelt_in_two_ways_is_one_file():
     run.stop(primary=1)
     frames = frames_of(play(run.documents, into))
     assert [(f.key.seq_num, f.key.index) for f in frames] == [(1, 0)]
+
+
+@pytest.mark.parametrize("known", ["dark", "primary"])
+def test_frames_whose_file_was_never_announced_are_not_looked_for_in_another_streams_file(
+    known: str,
+):
+    run = RunOfDocuments()
+    for stream, frames in (("dark", 3), ("primary", 4)):
+        run.declare(stream)
+        run.open_file(uri=f"file://localhost/data/{stream}.h5")
+        for _ in range(frames):
+            run.shot(stream)
+    lost = {
+        doc["uid"] for name, doc in run.stop()
+        if name == "stream_resource" and known not in doc["uri"]
+    }  # fmt: skip
+    documents = [d for d in run.documents if d[1]["uid"] not in lost]
+    found = frames_of(play(documents, router()))
+    assert {f.key.stream for f in found} == {known}
+    assert all(known in f.location.uri for f in found)
