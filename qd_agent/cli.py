@@ -151,6 +151,15 @@ def size(
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Model folder instead of the shipped one.")
     ] = None,
+    resolution: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.05,
+            metavar="1/Å",
+            help="Standard deviation by which the instrument broadens a sharp line.",
+        ),
+    ] = 0.0,
     refine: Annotated[
         bool,
         typer.Option("--refine", help="Fit the full Debye model from the network's answer."),
@@ -193,10 +202,14 @@ def size(
     if refine:
         request = RefineRequest(start, free, solvent)
         unread = print_refinements(
-            files, unit, wavelength, request, as_json=json_lines, plot=plot, model=model
-        )
+            files, unit, wavelength, request, as_json=json_lines, plot=plot, model=model,
+            resolution=resolution,
+        )  # fmt: skip
     else:
-        unread = print_answers(files, unit, wavelength, as_json=json_lines, plot=plot, model=model)
+        unread = print_answers(
+            files, unit, wavelength, as_json=json_lines, plot=plot, model=model,
+            resolution=resolution,
+        )  # fmt: skip
     if unread:
         raise typer.Exit(_USER_MISTAKE)
 

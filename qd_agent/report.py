@@ -32,6 +32,7 @@ def print_answers(
     as_json: bool,
     plot: Path | None,
     model: Path | None,
+    resolution: float = 0.0,
 ) -> int:
     """Size files and print an answer for each as soon as it is known.
 
@@ -42,7 +43,7 @@ def print_answers(
 
     sizer = open_sizer(SizerSettings(model=model))
     answers: list[FileAnswer] = []
-    for answer in size_files(files, sizer, unit, wavelength):
+    for answer in size_files(files, sizer, unit, wavelength, resolution):
         answers.append(answer)
         _print(answer, as_json=as_json)
     if plot is not None:
@@ -62,6 +63,7 @@ def print_refinements(
     as_json: bool,
     plot: Path | None,
     model: Path | None,
+    resolution: float = 0.0,
 ) -> int:
     """Size files, refine each from its answer, and print both as soon as they are known.
 
@@ -78,7 +80,7 @@ def print_refinements(
     settings = SizerSettings(model=model)
     sizer, refiner = open_sizer(settings), open_refiner(settings)
     done: list[RefinedFile] = []
-    for answer in size_files(files, sizer, unit, wavelength):
+    for answer in size_files(files, sizer, unit, wavelength, resolution):
         refined = refine_answer(refiner, answer, request, solvent)
         done.append(refined)
         _print_refined(refined, as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,11 @@ class FileAnswer:
 
 
 def size_files(
-    paths: Sequence[Path], sizer: Sizer, unit: Unit, wavelength: float | None
+    paths: Sequence[Path],
+    sizer: Sizer,
+    unit: Unit,
+    wavelength: float | None,
+    resolution: float = 0.0,
 ) -> Generator[FileAnswer]:
     """Size files one after the other.
 
@@ -43,6 +47,7 @@ def size_files(
         sizer: the model.
         unit: what x is.
         wavelength: Å; None takes it from the name (`wl0p5655A`) where 2θ needs one.
+        resolution: standard deviation of the instrument's Gaussian, 1/Å.
 
     Yields:
         One answer a file, in order; a file that is no pattern gets verdict `bad_frame`.
@@ -51,6 +56,7 @@ def size_files(
         try:
             known = wavelength if wavelength is not None else wavelength_from_name(path)
             pattern = normalize_area(resample(read_pattern(path, unit, known)))
+            pattern = replace(pattern, resolution=resolution)
         except BadFrame as error:
             yield FileAnswer(path, Estimate(verdict=Verdict.BAD_FRAME, reason=str(error)))
             continue

@@ -23,9 +23,25 @@ class Draw:
     generator: torch.Generator
     size: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are drawn."""
+        return self.generator.device
+
+    def normals(self, *shape: int) -> Tensor:
+        """Standard normal numbers, shape (n, *shape)."""
+        return torch.randn(self.size, *shape, generator=self.generator, device=self.device)
+
+    def below(self, count: int) -> Tensor:
+        """Integers from 0 to `count` - 1, shape (n,)."""
+        return torch.randint(count, (self.size,), generator=self.generator, device=self.device)
+
+    def _flat(self) -> Tensor:
+        return torch.rand(self.size, 1, generator=self.generator, device=self.device)
+
     def uniform(self, low: float, high: float) -> Tensor:
         """Uniform in [low, high)."""
-        return low + (high - low) * torch.rand(self.size, 1, generator=self.generator)
+        return low + (high - low) * self._flat()
 
     def log_uniform(self, low: float, high: float) -> Tensor:
         """Uniform in the logarithm."""
@@ -33,11 +49,11 @@ class Draw:
 
     def normal(self, sd: float) -> Tensor:
         """Normal of mean 0."""
-        return sd * torch.randn(self.size, 1, generator=self.generator)
+        return sd * self.normals(1)
 
     def happens(self, probability: float) -> Tensor:
         """1 with a probability, else 0."""
-        return (torch.rand(self.size, 1, generator=self.generator) < probability).float()
+        return (self._flat() < probability).float()
 
 
 def peak(q: Tensor, centre: Tensor, width: Tensor) -> Tensor:
@@ -93,15 +109,15 @@ def background(q: Tensor, d: Draw) -> Tensor:
     parts = (liquid(q, d), capillary(q, d), air(q, d), inelastic(q, d))
     strengths = [(-torch.log(d.uniform(1e-6, 1.0))) ** 1.5 for _ in parts]
     strengths[0] = 2.0 * strengths[0]
-    total = sum(strengths, torch.zeros(d.size, 1))
-    mixed = sum((s * p for s, p in zip(strengths, parts, strict=True)), torch.zeros(1))
+    total = torch.stack(strengths).sum(dim=0)
+    mixed = torch.stack([s * p for s, p in zip(strengths, parts, strict=True)]).sum(dim=0)
     return mixed / total
 
 
 def smooth_error(q: Tensor, d: Draw, sd: float) -> Tensor:
     """Slowly varying factor about 1 (absorption, polarization, flat field): six cosines."""
     x = (q - q.min()) / (q.max() - q.min())
-    exponent = torch.zeros(d.size, q.shape[-1])
+    exponent = torch.zeros(d.size, q.shape[-1], device=q.device)
     amplitude = d.log_uniform(sd / 10, sd * 2)
     for order in range(6):
         exponent = exponent + d.normal(1.0) / (1 + order) * torch.cos(math.pi * order * x)
@@ -116,10 +132,10 @@ def ripple(q: Tensor, d: Draw, low: float, high: float, probability: float = 0.5
     """
     nodes = 160
     step = float(q.max() - q.min()) / (nodes - 1)
-    wave = 2 * math.pi * torch.fft.rfftfreq(nodes, d=step)
+    wave = 2 * math.pi * torch.fft.rfftfreq(nodes, d=step, device=q.device)
     length = d.log_uniform(0.05, 0.25)
     # The correlation length of a Gaussian filter of this width is three of it.
-    filtered = torch.fft.rfft(torch.randn(d.size, nodes, generator=d.generator), dim=1)
+    filtered = torch.fft.rfft(d.normals(nodes), dim=1)
     coarse = torch.fft.irfft(filtered * torch.exp(-0.5 * (length * wave) ** 2), n=nodes, dim=1)
     coarse = coarse / coarse.std(dim=1, keepdim=True).clamp_min(1e-6)
     fine = functional.interpolate(
@@ -142,16 +158,16 @@ def texture(q: Tensor, d: Draw, probability: float = 0.2) -> Tensor:
     The logarithm of the gain is normal for each family of directions and runs smoothly between
     reflections, so that it changes heights and leaves widths nearly alone.
     """
-    nodes = torch.from_numpy(positions()).float()
-    families = torch.tensor([family for _, family in FAMILIES])
+    nodes = torch.from_numpy(positions()).float().to(q.device)
+    families = torch.tensor([family for _, family in FAMILIES], device=q.device)
     strength = d.happens(probability) * d.log_uniform(0.05, 0.7)
-    by_family = torch.randn(d.size, 7, generator=d.generator) * torch.tensor(
-        [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]
-    )
+    weaker = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5], device=q.device)
+    by_family = d.normals(7) * weaker
     heights = strength * by_family[:, families]
     # Piecewise linear: level below the first node, back to none 1.5 1/Å after the last.
-    stops = torch.cat([torch.tensor([0.0]), nodes, nodes[-1:] + 1.5, torch.tensor([20.0])])
-    values = torch.cat([heights[:, :1], heights, torch.zeros(d.size, 2)], dim=1)
+    ends = torch.tensor([0.0, 20.0], device=q.device)
+    stops = torch.cat([ends[:1], nodes, nodes[-1:] + 1.5, ends[1:]])
+    values = torch.cat([heights[:, :1], heights, torch.zeros_like(heights[:, :2])], dim=1)
     right = torch.searchsorted(stops, q).clamp(1, len(stops) - 1)
     part = ((q - stops[right - 1]) / (stops[right] - stops[right - 1])).clamp(0.0, 1.0)
     exponent = values[:, right - 1] * (1 - part) + values[:, right] * part
@@ -184,17 +200,17 @@ def window(q: Tensor, d: Draw) -> tuple[Tensor, Tensor]:
 
 
 INSTRUMENTS = ("full range", "area detector", "laboratory")
-BROADENED = (0.4, 0.67, 0.8)
+BROADENED = (0.25, 0.7, 0.5)
 """How often each instrument broadens visibly."""
-MOST_BROADENING = (0.008, 0.02, 0.012)
+MOST_BROADENING = (0.004, 0.012, 0.005)
 """Largest standard deviation, 1/Å. Full ranges to 15 1/Å come from strip detectors of high
-resolution; frames at high energy have pixels of 0.015 1/Å, and the sample's length adds to that;
-tubes have 0.05 to 0.1 degrees."""
+resolution; frames at high energy have pixels of 0.015 to 0.03 1/Å (standard deviation a third of
+that), and the sample's length adds to it; tubes have 0.05 to 0.1 degrees (0.0015 to 0.003)."""
 
 
 def broadening(d: Draw, instrument: Tensor) -> Tensor:
     """Standard deviation of the instrument's Gaussian, (batch, 1), 1/Å."""
-    often, most = torch.tensor(BROADENED), torch.tensor(MOST_BROADENING)
+    often, most = (torch.tensor(t, device=d.device) for t in (BROADENED, MOST_BROADENING))
     present = (d.uniform(0.0, 1.0) < often[instrument]).float()
     return present * d.uniform(0.0, 1.0) * most[instrument]
 

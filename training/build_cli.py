@@ -17,6 +17,7 @@ def build(
     steps: Annotated[
         int | None, typer.Option(min=1, help="training steps; the shipped model's when not given")
     ] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="patterns of a training step")] = None,
     threads: Annotated[int, typer.Option(min=1, help="cores to use")] = 2,
     device: Annotated[
         str, typer.Option(help="auto (a GPU when there is one), cpu, or cuda")
@@ -54,9 +55,11 @@ def build(
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
         solvents = read_solvents(solvent or [], wavelength)
-        schedule = Schedule() if steps is None else Schedule(steps=steps)
-        source = PatternSource(seed, solvents=solvents)
-        training = Training(seed, schedule, source=source, device=_device(device))
+        given = {"steps": steps, "batch": batch}
+        schedule = Schedule(**{n: value for n, value in given.items() if value is not None})
+        used = _device(device)
+        source = PatternSource(seed, solvents=solvents, device=used)
+        training = Training(seed, schedule, source=source, device=used)
         output.mkdir(parents=True, exist_ok=True)
         checkpoint = output / "checkpoint.safetensors"
         if resume and checkpoint.exists():

@@ -8,7 +8,7 @@ be given more disorder than the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,13 +60,18 @@ class Family:
     def weights(self, mean_nm: Tensor, dispersion: Tensor) -> tuple[Tensor, Truth]:
         """Shares of particles (n, k) of lognormals; `mean_nm`, `dispersion` of shape (n, 1)."""
         shares = self.widths * lognormal_weights(
-            self.diameters, mean_nm.double().numpy(), dispersion.double().numpy()
+            self.diameters, mean_nm.double().cpu().numpy(), dispersion.double().cpu().numpy()
         )
         shares = shares / shares.sum(axis=1, keepdims=True)
         number, volume = averages(self.diameters, shares)
         spread = actual_dispersion(self.diameters, shares)
-        numbers = (torch.from_numpy(values).float() for values in (number, volume, spread))
-        return torch.from_numpy(shares).float(), Truth(*numbers)
+        device = mean_nm.device
+        numbers = (torch.from_numpy(v).float().to(device) for v in (number, volume, spread))
+        return torch.from_numpy(shares).float().to(device), Truth(*numbers)
+
+    def to(self, device: str) -> Family:
+        """Give the same family on a device."""
+        return replace(self, sums=self.sums.to(device), atoms=self.atoms.to(device))
 
     def mixed(self, weights: Tensor) -> Tensor:
         """Sums of the average particle, shape (n, layers, 3, nq)."""

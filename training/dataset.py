@@ -58,6 +58,8 @@ class Batch:
     fraction: Tensor
     kind: Tensor
     counts: Tensor
+    resolution: Tensor
+    """Standard deviation of the instrument's Gaussian, 1/Å, as a beamline knows it: to 10 %."""
 
     def to(self, device: str) -> Batch:
         """Give the same batch on a device."""
@@ -77,21 +79,27 @@ class PatternSource:
     max_diameter_nm: float = 18.6
     foreign_patterns: int = 1500
     solvents: Sequence[npt.NDArray[np.float32]] = ()
+    device: str = "cpu"
+    """Where patterns are made; on each kind of device a seed gives other patterns."""
 
     def __post_init__(self) -> None:
         """Tabulate every cluster, once."""
         q = observation.fine_grid()
-        self._families = families(self.max_diameter_nm, q, BIN * PUBLISHED_GRID.step)
-        self._s2 = torch.from_numpy((q / (4 * math.pi)) ** 2).float()
-        self._fine = torch.from_numpy(q).float()
+        tables = families(self.max_diameter_nm, q, BIN * PUBLISHED_GRID.step)
+        self._families = tuple(family.to(self.device) for family in tables)
+        self._s2 = self._tensor((q / (4 * math.pi)) ** 2)
+        self._fine = self._tensor(q)
         grid = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
-        self._q = torch.from_numpy(grid).float()
-        self._f0 = torch.from_numpy(np.stack([f0("Pb", q), f0("S", q)])).float()
+        self._q = self._tensor(grid)
+        self._f0 = self._tensor(np.stack([f0("Pb", q), f0("S", q)]))
         terms = [(anomalous("Pb", w), anomalous("S", w)) for w in WAVELENGTHS]
-        self._anomalous = torch.tensor([[p.real, p.imag, s.real, s.imag] for p, s in terms])
-        self._foreign = torch.from_numpy(foreign_bank(grid, self.foreign_patterns, self.seed + 1))
-        self._solvents = torch.from_numpy(np.array(self.solvents, dtype=np.float32))
-        self._generator = torch.Generator().manual_seed(self.seed)
+        self._anomalous = self._tensor([[p.real, p.imag, s.real, s.imag] for p, s in terms])
+        self._foreign = self._tensor(foreign_bank(grid, self.foreign_patterns, self.seed + 1))
+        self._solvents = self._tensor(self.solvents)
+        self._generator = torch.Generator(self.device).manual_seed(self.seed)
+
+    def _tensor(self, values: npt.ArrayLike) -> Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device)
 
     @property
     def state(self) -> Tensor:
@@ -105,7 +113,7 @@ class PatternSource:
     def with_seed(self, seed: int) -> PatternSource:
         """Give another sequence of patterns over the same tables and strangers."""
         other = copy.copy(self)
-        other.seed, other._generator = seed, torch.Generator().manual_seed(seed)
+        other.seed, other._generator = seed, torch.Generator(self.device).manual_seed(seed)
         return other
 
     def batch(self, size: int) -> Batch:
@@ -116,10 +124,11 @@ class PatternSource:
         rock_salt = (kind == 2) & (d.happens(p.other_lattice) > 0)
         coverage, instrument = augmentation.window(q, d)
         crystal, truth = self._nanocrystals(d)
-        crystal = observation.broadened(crystal, augmentation.broadening(d, instrument))
+        resolution = augmentation.broadening(d, instrument)
+        crystal = observation.broadened(crystal, resolution)
         crystal = observation.observe(crystal, q, self._strain(d, truth, rock_salt), d)
         signal = torch.where((kind == 2) & ~rock_salt, self._strangers(d), crystal)
-        fraction = torch.where(kind == 1, torch.zeros(1), self._fraction(d, kind))
+        fraction = self._fraction(d, kind) * (kind != 1)
         liquid = _mean_one(self._background(d), coverage)
         pattern = fraction * _mean_one(signal, coverage) + (1 - fraction) * liquid
         pattern = pattern * augmentation.smooth_error(q, d, 0.04) * augmentation.polarization(q, d)
@@ -136,7 +145,13 @@ class PatternSource:
             fraction=fraction[:, 0],
             kind=kind[:, 0],
             counts=counts[:, 0],
+            resolution=(resolution * (1.0 + d.normal(0.1))).clamp_min(0.0)[:, 0],
         )
+
+    def backgrounds(self, size: int) -> npt.NDArray[np.float64]:
+        """Draw `size` backgrounds on the binned grid, shape (size, 1251), mean 1."""
+        rows = self._background(Draw(self._generator, size))
+        return np.asarray(rows.cpu().numpy(), dtype=np.float64)
 
     def _kinds(self, d: Draw) -> Tensor:
         u = d.uniform(0.0, 1.0)
@@ -144,14 +159,14 @@ class PatternSource:
         return (u < p.nothing).long() + 2 * ((u >= p.nothing) & (u < p.nothing + p.foreign)).long()
 
     def _strangers(self, d: Draw) -> Tensor:
-        return self._foreign[torch.randint(len(self._foreign), (d.size,), generator=d.generator)]
+        return self._foreign[d.below(len(self._foreign))]
 
     def _background(self, d: Draw) -> Tensor:
         """Synthetic, or with a liquid of the user's own in place of the synthetic one."""
-        drawn = augmentation.background(self._q, d) * torch.ones(d.size, POINTS)
+        drawn = augmentation.background(self._q, d)
         if not len(self._solvents):
             return drawn
-        which = torch.randint(len(self._solvents), (d.size,), generator=d.generator)
+        which = d.below(len(self._solvents))
         own = self._solvents[which]
         part = d.happens(self.priors.own_solvent) * d.uniform(0.5, 1.0)
         return part * own / own.mean(dim=1, keepdim=True) + (1 - part) * drawn
@@ -159,10 +174,10 @@ class PatternSource:
     def _fraction(self, d: Draw, kind: Tensor) -> Tensor:
         """Share of the covered area: half log-uniform, a third uniform, a sixth pure."""
         u = d.uniform(0.0, 1.0)
-        low = torch.where(kind == 2, 0.1, self.priors.min_fraction)  # fainter strangers do no harm
+        low = torch.where(kind == 2, 0.1, self.priors.min_fraction)  # fainter strangers: no harm
         share = torch.exp(torch.log(low) * d.uniform(0.0, 1.0))
         share = torch.where(u < 0.33, d.uniform(0.1, 1.0), share)
-        return torch.where(u > 0.84, torch.ones(1), share)
+        return torch.where(u > 0.84, torch.ones_like(share), share)
 
     def _nanocrystals(self, d: Draw) -> tuple[Tensor, Truth]:
         """Debye patterns (n, fine points) of mean 1 on the fine grid, and their averages."""
@@ -186,7 +201,9 @@ class PatternSource:
         p = self.priors
         mean = d.uniform(*p.diameter_nm)
         usual = d.happens(p.usual_share)
-        width = usual * d.uniform(*p.usual_dispersion) + (1 - usual) * d.uniform(*p.dispersion)
+        middle, spread = p.usual_dispersion
+        width = (middle + d.normal(spread)).clamp(*p.dispersion)
+        width = usual * width + (1 - usual) * d.uniform(*p.dispersion)
         surface = d.happens(p.disordered) * d.uniform(0.0, p.surface_b)
         u = d.uniform(0.0, 1.0)[:, 0]
         round_share = d.uniform(0.0, 1.0)[:, 0]
@@ -219,11 +236,11 @@ class PatternSource:
         off = d.happens(self.priors.displaced) * d.uniform(0.0, self.priors.lead_displacement)
         damping = torch.sinc(self._fine * off / math.pi)
         together = d.happens(0.5)
-        one = torch.ones(1)
+        one = torch.ones_like(damping)
         return torch.where(together > 0, damping, one), torch.where(together > 0, one, damping)
 
     def _form_products(self, d: Draw) -> tuple[Tensor, Tensor, Tensor]:
-        which = torch.randint(len(self._anomalous), (d.size,), generator=d.generator)
+        which = d.below(len(self._anomalous))
         lead_real, lead_imag, sulfur_real, sulfur_imag = self._anomalous[which].T[:, :, None]
         lead, sulfur = self._f0[0] + lead_real, self._f0[1] + sulfur_real
         return (

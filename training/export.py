@@ -31,10 +31,11 @@ from training.calibrate import (
 )
 from training.dataset import PatternSource
 from training.debye import build_library
+from training.liquids import liquid_prior
 from training.train import Schedule
 from training.validate import figures
 
-NAME, VERSION = "pbs", "0.2.0"
+NAME, VERSION = "pbs", "0.3.0"
 DESCRIPTION = (
     "Sizes PbS nanocrystals (rock salt, lognormal ensembles) of 1 to 11 nm from X-ray total "
     "scattering patterns; trained on Debye simulations only."
@@ -70,6 +71,7 @@ def export(
     library = build_library(MAX_DIAMETER_NM)
     form = form_table()
     source = PatternSource(seed + 1000, solvents=solvents)
+    liquids = liquid_prior(source.with_seed(seed + 4000))
     card = Card(
         name=NAME,
         version=VERSION,
@@ -83,7 +85,7 @@ def export(
         },
     )
     network = network.eval().requires_grad_(requires_grad=False)
-    bare = Artifact(card, network, library, *form, sha256="")
+    bare = Artifact(card, network, library, *form, liquids, sha256="")
     limited = calibrated(bare, draw(source, 2 * patterns), draw(source, 3 * patterns), progress)
 
     sample = draw(PatternSource(seed + 2000, solvents=solvents), patterns)
@@ -92,7 +94,7 @@ def export(
     )
     measured = figures(found, sample, is_sized(found, limited.card.thresholds))
     finished = limited.card.model_copy(update={"evaluation": {"simulated": measured}})
-    return write_artifact(folder, finished, network, library, form)
+    return write_artifact(folder, finished, network, library, form, liquids=liquids)
 
 
 def calibrated(bare: Artifact, sample: Sample, more: Sample, progress: Progress) -> Artifact:
@@ -123,4 +125,5 @@ def record(folder: Path, name: str, figures: dict[str, object]) -> Card:
         artifact.network,
         artifact.library,
         (artifact.form_q, artifact.form_lead, artifact.form_sulfur),
+        liquids=artifact.liquids,
     )

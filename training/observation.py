@@ -28,7 +28,7 @@ def fine_grid() -> npt.NDArray[np.float64]:
 
 def broadened(pattern: Tensor, sd: Tensor) -> Tensor:
     """Convolve (n, fine points) with a Gaussian of `sd` (n, 1), 1/Å: pixels, beam, sample."""
-    wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP)
+    wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP, device=pattern.device)
     transform = torch.fft.rfft(pattern, dim=1) * torch.exp(-0.5 * (sd * wave) ** 2)
     return torch.fft.irfft(transform, n=pattern.shape[1], dim=1)
 
@@ -37,14 +37,14 @@ def observe(pattern: Tensor, q: Tensor, strain: Tensor, d: Draw) -> Tensor:
     """Read the fine pattern at the Q (points,) where it really is; shape (n, points).
 
     Strain, an error of the Q scale (one in twelve up to 1.2 %: a distance that nobody refined) and
-    of its zero. A quarter are a mixture of two lattice scales up to 0.7 % apart: uneven strain, or
-    the Kα doublet. Low Q gets a random tilt, for the contrast of the shell; some have preferred
-    orientation; heights are wrong by a few percent, as those of any model are.
+    of its zero. A quarter are a mixture of two lattice scales up to 0.3 % apart: uneven strain, or
+    the Kα doublet (0.25 %). Low Q gets a random tilt, for the contrast of the shell; some have
+    preferred orientation; heights are wrong by a few percent, as those of any model are.
     """
     scale = strain * (1.0 + d.uniform(-0.003, 0.003) * d.happens(0.6))
     scale = scale * (1.0 + d.uniform(-0.012, 0.012) * d.happens(0.08))
     zero = d.uniform(-0.006, 0.006) * d.happens(0.5)
-    split = d.uniform(-0.007, 0.007) * d.uniform(0.0, 1.0) * d.happens(0.25)
+    split = d.uniform(-0.003, 0.003) * d.uniform(0.0, 1.0) * d.happens(0.25)
     minor = d.uniform(0.1, 0.5)
     first = interpolated(pattern, q * scale + zero)
     second = interpolated(pattern, q * scale * (1.0 + split) + zero)

@@ -11,21 +11,23 @@ class Priors:
 
     diameter_nm: tuple[float, float] = (1.2, 11.5)
     dispersion: tuple[float, float] = (0.02, 0.30)
-    usual_dispersion: tuple[float, float] = (0.05, 0.25)
+    usual_dispersion: tuple[float, float] = (0.12, 0.05)
+    """Mean and standard deviation of a Gaussian, kept within `dispersion`."""
     usual_share: float = 0.8
+    """So many have the usual dispersion, the others are flat over the whole range."""
     lattice_scale: tuple[float, float] = (0.9975, 1.0051)
     surface_strain_nm: tuple[float, float] = (0.0, 0.005)
     """Lattice scale grows by this over the diameter: small dots are expanded."""
-    b_lead: tuple[float, float] = (1.0, 2.0)
-    b_sulfur: tuple[float, float] = (0.9, 2.8)
-    b_sulfur_small: float = 1.5
+    b_lead: tuple[float, float] = (0.8, 2.0)
+    b_sulfur: tuple[float, float] = (0.6, 2.6)
+    b_sulfur_small: float = 1.0
     """Up to this much more B(S) at 2.5 nm, falling as 1/diameter."""
-    shaped: float = 0.16
+    shaped: float = 0.08
     """Facets instead of a sphere: cube, octahedron, and these two truncated, one as often as the
     other."""
     elongated: float = 0.16
     """Some or all particles longer along a body diagonal by ELONGATION (`cluster_table`)."""
-    disordered: float = 0.4
+    disordered: float = 0.15
     """The outermost atoms of spheres move or sit off their sites; see `surface_b`."""
     surface_b: float = 2.0
     """Up to this much more B for them, Å²."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,7 +171,7 @@ def from_priors(source: PatternSource, count: int) -> Iterator[Example]:
                 name: np.asarray(getattr(batch, name).cpu().numpy(), dtype=np.float64)
                 for name in (
                     "intensity", "coverage", "diameter", "volume", "dispersion", "fraction",
-                    "kind", "counts",
+                    "kind", "counts", "resolution",
                 )
             }
         )  # fmt: skip
@@ -185,7 +185,10 @@ def _from_batch(batch: dict[str, Float]) -> Iterator[Example]:
         clear = share >= GOOD_SHARE and share * counts**0.5 >= GOOD_SIGNAL
         intended = GOOD_SIZES_NM[0] <= size <= GOOD_SIZES_NM[1]
         yield Example(
-            pattern=unbinned(batch["intensity"][row], batch["coverage"][row]),
+            pattern=replace(
+                unbinned(batch["intensity"][row], batch["coverage"][row]),
+                resolution=float(batch["resolution"][row]),
+            ),
             diameter_nm=size,
             volume_nm=float(batch["volume"][row]),
             dispersion=float(batch["dispersion"][row]),

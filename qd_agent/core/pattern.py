@@ -75,6 +75,8 @@ class Pattern:
             and all zero when the source did not state one.
         coverage: shape (size,), 1 where the detector measured, else 0.
         grid: the Q grid.
+        resolution: standard deviation of the instrument's Gaussian, 1/Å; 0 where it is sharp or
+            not known.
         flags: short words for things a user should know ('monitor_missing', 'dark_missing', ...).
     """
 
@@ -83,6 +85,7 @@ class Pattern:
     coverage: Float
     grid: QGrid = PUBLISHED_GRID
     flags: tuple[str, ...] = ()
+    resolution: float = 0.0
 
     @property
     def q(self) -> Float:

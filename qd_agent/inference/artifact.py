@@ -1,8 +1,8 @@
 """The model on disk: weights, cluster library and a card; checked when read, never unpickled.
 
-Three files: `weights.safetensors`, `library.safetensors` (pair multiplicities and form factors, all
-that an explaining Debye pattern needs) and `card.json`, which holds the sha256 of the other two.
-The sha256 of the card therefore names the whole model.
+Three files: `weights.safetensors`, `library.safetensors` (pair multiplicities, form factors, and
+the prior of the background: all that an explaining Debye pattern needs) and `card.json`, which
+holds the sha256 of the other two. The sha256 of the card therefore names the whole model.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from safetensors.torch import save as save_tensors
 
 from qd_agent.core.errors import Fatal
 from qd_agent.inference.calibration import Calibration
-from qd_agent.inference.network import NetworkConfig, SizingNetwork
+from qd_agent.inference.network import POINTS, NetworkConfig, SizingNetwork
 from qd_agent.scattering.forward import ClusterLibrary
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, LIBRARY, CARD = "weights.safetensors", "library.safetensors", "card.json"
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "pbs"
 
@@ -76,6 +76,8 @@ class Artifact:
         network: in evaluation mode, no gradients.
         library: multiplicities of every cluster.
         form_q, form_lead, form_sulfur: f0 of Pb and S on a Q grid (1/Å), to interpolate.
+        liquids: prior of the background, shape (bins, k): standard normal multiples of the columns
+            are like the backgrounds of the training set, of mean 1.
         sha256: of the card.
     """
 
@@ -85,6 +87,7 @@ class Artifact:
     form_q: np.ndarray[tuple[int], np.dtype[np.float64]]
     form_lead: np.ndarray[tuple[int], np.dtype[np.float64]]
     form_sulfur: np.ndarray[tuple[int], np.dtype[np.float64]]
+    liquids: np.ndarray[tuple[int, int], np.dtype[np.float64]]
     sha256: str
 
 
@@ -94,12 +97,15 @@ def write_artifact(
     network: SizingNetwork,
     library: ClusterLibrary,
     form: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    liquids: np.ndarray,
 ) -> Card:
     """Write a model to `folder`; gives the card with its checksums."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().clone().contiguous() for k, v in network.state_dict().items()}
     arrays = {name: _compact(getattr(library, name)) for name in _LIBRARY_FIELDS}
     arrays |= dict(zip(("form_q", "form_lead", "form_sulfur"), form, strict=True))
+    arrays["liquids"] = liquids.astype(np.float32)
     contents = {
         WEIGHTS: save_tensors(state),
         LIBRARY: save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}),
@@ -134,9 +140,10 @@ def read_artifact(folder: Path | None = None) -> Artifact:
         arrays = load_arrays(contents[LIBRARY])
         library = ClusterLibrary(**{n: arrays[n].astype(np.float64) for n in _LIBRARY_FIELDS})
         form = (arrays["form_q"], arrays["form_lead"], arrays["form_sulfur"])
+        liquids = _liquids(arrays["liquids"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Fatal(f"the model in {where} does not fit together: {_first_line(error)}") from error
-    return Artifact(card, network, library, *form, sha256=_sha256(raw))
+    return Artifact(card, network, library, *form, liquids, sha256=_sha256(raw))
 
 
 _LIBRARY_FIELDS = (
@@ -163,6 +170,12 @@ def _network(card: Card, weights: bytes) -> SizingNetwork:
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise ValueError("the weights are not finite")
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def _liquids(values: np.ndarray) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    if values.ndim != 2 or values.shape[0] != POINTS or not np.isfinite(values).all():
+        raise ValueError(f"liquids of shape {values.shape}, not ({POINTS}, k), or not finite")
+    return values.astype(np.float64)
 
 
 def _checked(folder: Path, name: str, card: Card) -> bytes:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter1d, map_coordinates, spline_filter1d
 
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.inference.network import BIN, POINTS
@@ -41,13 +41,18 @@ STEPS: Mapping[str, float] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Dots:
-    """An ensemble: mean diameter (nm) and dispersion of the lognormal, lattice scale, B in Å²."""
+    """An ensemble and how sharply it is seen.
+
+    Mean diameter (nm) and dispersion of the lognormal, lattice scale, B in Å², and the standard
+    deviation of the instrument's Gaussian, 1/Å.
+    """
 
     size: float
     dispersion: float
     scale: float = 1.0
     b_lead: float = 1.5
     b_sulfur: float = 1.8
+    resolution: float = 0.0
 
 
 class BinnedDebye:
@@ -70,20 +75,19 @@ class BinnedDebye:
 
     def pattern(self, dots: Dots) -> Float:
         """Nanocrystals alone on the bins, shape (1251,), mean 1."""
-        values = self._spline([dots])(BINNED_Q * dots.scale)[:, 0]
+        values = self._read(_seen(self._parts([dots])[0], dots), dots.scale)[0]
         return np.asarray(values / values.mean(), dtype=np.float64)
 
     def derivatives(self, dots: Dots) -> tuple[Float, dict[str, Float]]:
         """(pattern, its change with every quantity per unit), each of shape (1251,)."""
         steps = {n: s * dots.size if n == "size" else s for n, s in STEPS.items()}
         moved = [replace(dots, **{n: getattr(dots, n) + s}) for n, s in steps.items()]
-        spline = self._spline([dots, *moved])
         at = BINNED_Q * dots.scale
-        values = spline(at)
-        values = values / values.mean(axis=0)
-        plain = values[:, 0]
+        values = self._read(_seen(self._parts([dots, *moved])[0], dots), dots.scale)
+        values = values / values.mean(axis=1, keepdims=True)
+        plain = values[0]
         columns = {
-            name: (values[:, i + 1] - plain) / step for i, (name, step) in enumerate(steps.items())
+            name: (values[i + 1] - plain) / step for i, (name, step) in enumerate(steps.items())
         }
         slope = BINNED_Q * np.gradient(plain, at)
         columns["scale"] = slope - plain * slope.mean()
@@ -94,9 +98,9 @@ class BinnedDebye:
         fine, lead, mixed = self._parts([dots])
         squared, cross = self._by_real
         both = np.concatenate([fine, squared * lead + cross * mixed, lead])
-        values = CubicSpline(self._fine, both.T)(BINNED_Q * dots.scale)
-        values = values / values[:, 0].mean()
-        return {"lead_real": values[:, 1], "lead_imaginary": values[:, 2]}
+        values = self._read(_seen(both, dots), dots.scale)
+        values = values / values[0].mean()
+        return {"lead_real": values[1], "lead_imaginary": values[2]}
 
     def averages(self, size: float, dispersion: float) -> tuple[float, float]:
         """(number average, volume-weighted average), nm, over the clusters."""
@@ -104,8 +108,15 @@ class BinnedDebye:
         number, volume = averages(self.diameters, weights)
         return float(number), float(volume)
 
-    def _spline(self, dots: list[Dots]) -> CubicSpline:
-        return CubicSpline(self._fine, self._parts(dots)[0].T)
+    def _read(self, fine: Float, scale: float) -> Float:
+        """Cubic splines through fine patterns (n, nq), read at the bins' Q times `scale`."""
+        coefficients = spline_filter1d(fine, order=3, axis=1, mode="mirror")
+        where = (BINNED_Q * scale - self._fine[0]) / FINE_STEP
+        rows = [
+            map_coordinates(row, where[None], order=3, prefilter=False, mode="mirror")
+            for row in coefficients
+        ]
+        return np.asarray(np.stack(rows), dtype=np.float64)
 
     def _parts(self, dots: list[Dots]) -> tuple[Float, Float, Float]:
         """(I, what |f_Pb|² multiplies, what Re f_Pb f_S* multiplies), each (ensembles, nq)."""
@@ -124,6 +135,16 @@ class BinnedDebye:
         mixed = 2.0 * lead * sulfur * sums.lead_sulfur
         rest = sulfur2 * (sums.sulfur + sulfur**2 * sums.sulfur_sulfur)
         return lead2 * alone + cross * mixed + rest, alone, mixed
+
+
+def _seen(patterns: Float, dots: Dots) -> Float:
+    """Broaden fine patterns (n, nq) by the instrument."""
+    if dots.resolution <= 0.0:
+        return patterns
+    return np.asarray(
+        gaussian_filter1d(patterns, dots.resolution / FINE_STEP, axis=1, mode="nearest"),
+        dtype=np.float64,
+    )
 
 
 def _averaged(library: ClusterLibrary, width: float) -> ClusterLibrary:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Float = npt.NDArray[np.float64]
 Four = tuple[float, float, float, float]
+Beliefs = tuple[Four, Four, Four, Four]
 
 SIZE_EDGES_NM = (3.0, 5.0, 8.0)
 SHARE_EDGES = (0.05, 0.15, 0.4)
@@ -22,6 +23,8 @@ NOISE_EDGES = (0.0035, 0.011, 0.035)
 MISFIT_EDGES = (0.03, 0.1, 0.3)
 
 ONES: Four = (1.0, 1.0, 1.0, 1.0)
+UNHEARD: Four = (1e3, 1e3, 1e3, 1e3)
+"""Leaves the answer to the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +35,19 @@ class Conditions:
     share: Float
     noise: Float
     misfit: Float
+    hypothesis: npt.NDArray[np.intp]
+    """Index of what the fit found most likely, see `ensemble_fit.HYPOTHESES`; 3 without a fit."""
 
     def bands(self) -> npt.NDArray[np.intp]:
-        """Index of the band of each condition, shape (n, 4)."""
+        """Index of the band of each condition, shape (n, 5)."""
         pairs = (
             (SIZE_EDGES_NM, self.size),
             (SHARE_EDGES, self.share),
             (NOISE_EDGES, self.noise),
             (MISFIT_EDGES, self.misfit),
         )
-        return np.stack([np.searchsorted(edges, values) for edges, values in pairs], axis=1)
+        measured = [np.searchsorted(edges, values) for edges, values in pairs]
+        return np.stack([*measured, np.clip(self.hypothesis, 0, 3)], axis=1)
 
 
 def share_band(fraction: float) -> int:
@@ -50,7 +56,7 @@ def share_band(fraction: float) -> int:
 
 
 class Scaling(BaseModel):
-    """Factors on an uncertainty; those of the four conditions multiply."""
+    """Factors on an uncertainty; those of the five conditions multiply."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,11 +64,12 @@ class Scaling(BaseModel):
     share: Four = Field(default=ONES, description="below 5, 15, 40 %, above")
     noise: Four = Field(default=ONES, description="of a bin: below 0.35, 1.1, 3.5 %, above")
     misfit: Four = Field(default=ONES, description="below 0.03, 0.1, 0.3, above")
+    hypothesis: Four = Field(default=ONES, description="clean, uneven, bent, rough")
 
     def factors(self, conditions: Conditions) -> Float:
         """Factor of every pattern, shape (n,)."""
-        table = np.array([self.size, self.share, self.noise, self.misfit])
-        return table[np.arange(4), conditions.bands()].prod(axis=1)
+        table = np.array([self.size, self.share, self.noise, self.misfit, self.hypothesis])
+        return table[np.arange(len(table)), conditions.bands()].prod(axis=1)
 
 
 class Calibration(BaseModel):
@@ -72,17 +79,13 @@ class Calibration(BaseModel):
 
     temperature: float = Field(default=1.0, gt=0, description="divides the logits of the diameter")
     volume_temperature: float = Field(default=1.0, gt=0, description="of the volume average")
-    fit: Four = Field(
-        default=(1e3, 1e3, 1e3, 1e3),
-        description="factor on the standard deviation that the explaining fit states, for shares "
-        "below 5, 15, 40 %, and above; it sets how much the fit's size counts beside the network's",
+    fit: Beliefs = Field(
+        default=(UNHEARD, UNHEARD, UNHEARD, UNHEARD),
+        description="factors on the standard deviation that the Debye fit states, one row for "
+        "each hypothesis (clean, uneven, bent, rough), for shares below 5, 15, 40 %, and above; "
+        "they set how much the fit's size counts beside the network's",
     )
-    volume_fit: Four = (1e3, 1e3, 1e3, 1e3)
-    ideal_fit: Four = Field(
-        default=(1e3, 1e3, 1e3, 1e3),
-        description="the same for fits that needed no imperfect instrument",
-    )
-    ideal_volume_fit: Four = (1e3, 1e3, 1e3, 1e3)
+    volume_fit: Beliefs = (UNHEARD, UNHEARD, UNHEARD, UNHEARD)
     diameter: Scaling = Scaling()
     volume: Scaling = Scaling()
     systematic: float = Field(
@@ -99,12 +102,10 @@ class Calibration(BaseModel):
         "quarters of the simulated good patterns stay below",
     )
 
-    def fits(self, fraction: float, *, ideal: bool) -> tuple[float, float]:
+    def fits(self, fraction: float, hypothesis: int) -> tuple[float, float]:
         """Factors on what the fit states for the number and the volume-weighted average."""
         band = share_band(fraction)
-        if ideal:
-            return self.ideal_fit[band], self.ideal_volume_fit[band]
-        return self.fit[band], self.volume_fit[band]
+        return self.fit[hypothesis][band], self.volume_fit[hypothesis][band]
 
     def missing(self, size: float, misfit: float) -> float:
         """Standard deviation, nm, for physics that the simulations lack."""

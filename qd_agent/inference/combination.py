@@ -7,6 +7,7 @@ uncertainty grows by it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,15 @@ import numpy.typing as npt
 
 from qd_agent.inference.calibration import Calibration, Conditions
 from qd_agent.inference.distribution import class_probabilities
+from qd_agent.inference.ensemble_fit import HYPOTHESES
 from qd_agent.inference.explanation import Fit
 
 Float = npt.NDArray[np.float64]
 
 TWO_SIDED_90 = 1.6449
 """Half-width of the central 90 % of a normal distribution, in its standard deviations."""
+
+ROUGHEST = len(HYPOTHESES) - 1
 
 SKEW = (1.0, 2.6)
 """The ends of the network's interval may lie so many standard deviations from its mean."""
@@ -75,8 +79,15 @@ class Answer:
 
 def conditions(reading: Reading, fit: Fit) -> Conditions:
     """What the pattern is like, as one row."""
-    values = (reading.diameter.mean, reading.fraction, fit.noise, fit.misfit)
-    return Conditions(*(np.array([value]) for value in values))
+    return conditions_of([(reading, fit)])
+
+
+def conditions_of(found: Sequence[tuple[Reading, Fit]]) -> Conditions:
+    """What patterns are like."""
+    rows = [(r.diameter.mean, r.fraction, f.noise, f.misfit) for r, f in found]
+    size, share, noise, misfit = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    which = [ROUGHEST if f.size is None else f.size.hypothesis for _, f in found]
+    return Conditions(size, share, noise, misfit, np.array(which, dtype=np.intp))
 
 
 def weigh(network: Marginal, size: float, sd: float) -> tuple[Marginal, float]:
@@ -98,7 +109,7 @@ def weighed(reading: Reading, fit: Fit, calibration: Calibration) -> tuple[Margi
     if fit.size is None:
         return reading.diameter, reading.volume
     found = fit.size
-    believed, volume_believed = calibration.fits(reading.fraction, ideal=found.ideal)
+    believed, volume_believed = calibration.fits(reading.fraction, found.hypothesis)
     number, _ = weigh(reading.diameter, found.diameter, believed * found.sd)
     volume, _ = weigh(reading.volume, found.volume, volume_believed * found.volume_sd)
     return number, volume
@@ -117,7 +128,7 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, centres: Float
     moved = number.mean + stretch * (centres - reading.diameter.mean)
     share = 0.0
     if fit.size is not None:
-        believed, _ = calibration.fits(reading.fraction, ideal=fit.size.ideal)
+        believed, _ = calibration.fits(reading.fraction, fit.size.hypothesis)
         share = weigh(reading.diameter, fit.size.diameter, believed * fit.size.sd)[1]
     spread = reading.dispersion if fit.size is None else fit.size.dispersion
     return Answer(

@@ -1,10 +1,11 @@
-"""The Debye pattern that explains a measured one, and the size that it would have; no network here.
+"""The Debye pattern that explains a measured one; no network here.
 
-From the size and dispersion that the network gave, nanocrystals plus a smooth background are fitted
-by Gauss-Newton: size, dispersion, lattice scale, Debye-Waller factors and broadening move (all but
-the size held by a prior), the background is a nonnegative spline whose pieces are wider than a peak
-of nanocrystals. What remains, and how much of the pattern the nanocrystals are needed for, tells
-whether the answer is believable. It works on the network's bins of 0.0112 1/Å.
+From a first size and dispersion, nanocrystals plus a smooth background are fitted by Gauss-Newton:
+size, dispersion, lattice scale, Debye-Waller factors and broadening move (all but the size held by
+a prior), the background is a nonnegative spline whose pieces are wider than a peak of nanocrystals.
+What remains, and how much of the pattern the nanocrystals are needed for, tells whether the answer
+is believable. Which size the pattern has is asked of `ensemble_fit`, whose answer is part of the
+fit. All works on the network's bins of 0.0112 1/Å.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
+from qd_agent.inference.ensemble_fit import EnsembleFitter, FittedSize
 from qd_agent.inference.least_squares import (
     PRIOR_SD,
     Data,
     Solution,
-    covariance,
-    inflation,
     misfit,
     significance,
     solve,
@@ -44,10 +44,6 @@ BENDS = (
 )  # fmt: skip
 """What an instrument or a textured sample does to the Debye part."""
 
-IDEAL = 14.0
-"""By so much may χ² grow (in units of what is left per point) for an instrument without these: the
-85 % quantile of χ² for the nine of them, so that one truly ideal is nearly always believed."""
-
 LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "size": (0.7, 14.0),
@@ -60,21 +56,6 @@ LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class FittedSize:
-    """Averages that the fit found, nm, with standard deviations that priors and misfit entered.
-
-    `ideal` where no imperfect instrument was needed.
-    """
-
-    diameter: float
-    sd: float
-    volume: float
-    volume_sd: float
-    dispersion: float
-    ideal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Fit:
     """What the fit found.
 
@@ -84,7 +65,7 @@ class Fit:
         misfit: structured residual over the ripple of the Debye part; see `least_squares.misfit`.
         rwp: √(Σ w (y − model)² / Σ w y²), noise included.
         noise: counting noise of a bin of mean height, relative.
-        size: None where no nanocrystals were found or the size was not free.
+        size: of `ensemble_fit`; None where no nanocrystals were found or the size was not free.
     """
 
     model: Float
@@ -122,9 +103,15 @@ class Explainer:
     """Fits ensembles of the artifact's clusters to binned patterns."""
 
     def __init__(
-        self, library: ClusterLibrary, form_q: Float, form_lead: Float, form_sulfur: Float
+        self,
+        library: ClusterLibrary,
+        form_q: Float,
+        form_lead: Float,
+        form_sulfur: Float,
+        liquids: Float,
     ) -> None:
         self._debye = BinnedDebye(library, form_q, form_lead, form_sulfur)
+        self._sizes = EnsembleFitter(self._debye, liquids)
         self._splines = spline_basis(BINNED_Q)
         self._gains = family_gains(BINNED_Q)[:PRINCIPAL]
 
@@ -147,24 +134,22 @@ class Explainer:
         dispersion: float,
         *,
         free: bool = False,
+        resolution: float = 0.0,
     ) -> Fit:
         """Explain a binned pattern (1251,) of mean 1 by nanocrystals of that size.
 
         `coverage` is the covered share of each bin; bins below one half are left out. With `free`
-        the size is only the start, else it stays.
+        the size is only the start, else it stays. `resolution` is the standard deviation of the
+        instrument's Gaussian, 1/Å.
         """
         data = Data.of(pattern, coverage, self._splines)
-        usual = Dots(diameter, 0.15, 1.001, 1.5, 1.8 + 1.9 / max(diameter, 2.0))
+        sized = None
+        if free:
+            sized = self._sizes.fit(pattern, coverage, diameter, dispersion, resolution)
+        usual = Dots(diameter, 0.15, 1.001, 1.5, 1.8 + 1.9 / max(diameter, 2.0), resolution)
         start = replace(usual, dispersion=dispersion)
         problem = _Problem(data, usual, self._debye.contrast(start))
         state = self._search(problem, start, BENDS, free=free)
-        if free and state.found.amplitude > 0:
-            # An ideal instrument says more; it is believed where the data do not contradict.
-            ideal = self._search(problem, state.dots, (), free=True)
-            if ideal.found.cost - state.found.cost < IDEAL * max(
-                1.0, state.found.cost / data.use.sum()
-            ):
-                state = ideal
         bent = self._bent(problem, state)
         coefficients = np.append(state.found.amplitude, state.found.background)
         design = np.column_stack([data.weigh(bent), data.splines])
@@ -172,7 +157,6 @@ class Explainer:
         residual = data.target - design @ coefficients
         judged = residual / data.tolerance
         tolerant = design / data.tolerance[:, None]
-        size = self._size(problem, state, residual) if free and coefficients[0] > 0 else None
         return Fit(
             model=coefficients[0] * bent + background,
             background=background,
@@ -180,7 +164,7 @@ class Explainer:
             misfit=misfit(judged, coefficients[0] * tolerant[:, 0], tolerant[:, 1:]),
             rwp=float(np.linalg.norm(residual) / max(np.linalg.norm(data.target), 1e-12)),
             noise=data.noise,
-            size=size,
+            size=sized if coefficients[0] > 0 else None,
         )
 
     def _search(
@@ -252,34 +236,6 @@ class Explainer:
         for name, column in self._linear(problem, state.plain, state.bends).items():
             bend += shifts.get(name, 0.0) * PRIOR_SD[name] * column
         return np.maximum(state.plain + bend, 0.0)
-
-    def _size(self, problem: _Problem, state: _State, residual: Float) -> FittedSize:
-        """Averages with their uncertainty, from the covariance of size and dispersion."""
-        data = problem.data
-        plain, columns = self._debye.derivatives(state.dots)
-        columns |= self._linear(problem, plain, state.bends)
-        names = ["size", "dispersion", *(n for n in columns if n not in {"size", "dispersion"})]
-        amplitude = state.found.amplitude
-        bending = [data.weigh(columns[n]) * amplitude * PRIOR_SD[n] for n in names]
-        background = data.splines[:, state.found.background > 0]
-        design = np.column_stack([*bending, data.weigh(plain), background])
-        priors = np.zeros((len(names), design.shape[1]))
-        priors[:, : len(names)] = np.eye(len(names))
-        scale = np.array([PRIOR_SD["size"], PRIOR_SD["dispersion"]])
-        spread = covariance(design, priors)[:2, :2] * np.outer(scale, scale)
-        spread *= max(1.0, inflation(residual))
-        dots, step = state.dots, np.array([0.01, 0.002])
-        here = np.array(self._debye.averages(dots.size, dots.dispersion))
-        there = np.array(
-            [
-                self._debye.averages(dots.size + step[0], dots.dispersion),
-                self._debye.averages(dots.size, dots.dispersion + step[1]),
-            ]
-        )
-        slopes = (there - here) / step[:, None]
-        number, volume = (float(np.sqrt(max(s @ spread @ s, 0.0))) for s in slopes.T)
-        ideal = not state.bends
-        return FittedSize(float(here[0]), number, float(here[1]), volume, dots.dispersion, ideal)
 
 
 def _moved(dots: Dots, shifts: dict[str, float], part: float) -> Dots:

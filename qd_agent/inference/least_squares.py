@@ -152,17 +152,18 @@ def noise(y: Float, model: float) -> Float:
     Counting noise goes with √y; its size comes from second differences (variance 6 σ² for white
     noise), robustly. A share `model` of y is added in quadrature for what no model describes.
     """
-    level = _level(y)
+    level = level_of(y)
     return np.sqrt(noise_unit(y) ** 2 * level + (model * level) ** 2)
 
 
 def noise_unit(y: Float) -> float:
     """Standard uncertainty of a point of height 1, when it goes with √y."""
-    second = np.diff(y, 2) / np.sqrt(6.0 * _level(y)[1:-1])
+    second = np.diff(y, 2) / np.sqrt(6.0 * level_of(y)[1:-1])
     return float(np.median(np.abs(second)) / 0.6745) if second.size else 0.0
 
 
-def _level(y: Float) -> Float:
+def level_of(y: Float) -> Float:
+    """Height of a pattern (n,) around each point, never below 2 % of its mean."""
     smooth = uniform_filter1d(y, 15, mode="nearest")
     return np.maximum(smooth, 0.02 * max(float(y.mean()), 1e-9))
 

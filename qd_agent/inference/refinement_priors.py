@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.scattering.reflections import PRINCIPAL
 
 Float = npt.NDArray[np.float64]
@@ -40,7 +39,8 @@ class RefinementPriors:
 
     Attributes:
         diameter_nm: mean of the lognormal; limits only, as it is flat there.
-        usual_dispersion, usual_share, dispersion: the first with this probability, else the last.
+        usual_dispersion, usual_share, dispersion: the first (mean and sd of a Gaussian) with this
+            probability, else flat over the last.
         lattice_scale: strain relative to bulk.
         surface_strain_nm: adds this over the diameter to the lattice scale.
         q_scale, q_scale_share: error of the Q scale, and how many patterns have one. Strain and
@@ -52,8 +52,9 @@ class RefinementPriors:
             the shell), and how many patterns have one.
         split, split_share, minor: two lattice scales that differ by flat(split) × flat(0, 1), and
             the second one's part: what one width proportional to Q stands for.
-        broadened, most_broadening: how often an instrument (full range, area detector, laboratory)
-            broadens visibly, and its largest Gaussian sd, 1/Å; flat from 0.
+        resolution_error, unnoticed: how well the instrument's Gaussian sd is known, relative, and
+            the sd (1/Å) that nobody would notice. It is not fitted freely: broadening and size
+            trade against each other.
         smooth: rms of the logarithm of smooth factors (absorption, uncorrected polarization) on
             cos(kπx), k = 1 to 5, x from 0 to 1 over the published grid; by projecting 4000 draws.
         texture: log-uniform strength of preferred orientation, the sd of the logarithm of each
@@ -64,7 +65,7 @@ class RefinementPriors:
     """
 
     diameter_nm: tuple[float, float] = (1.2, 11.5)
-    usual_dispersion: tuple[float, float] = (0.05, 0.25)
+    usual_dispersion: tuple[float, float] = (0.12, 0.05)
     usual_share: float = 0.8
     dispersion: tuple[float, float] = (0.02, 0.30)
     lattice_scale: tuple[float, float] = (0.9975, 1.0051)
@@ -73,28 +74,28 @@ class RefinementPriors:
     q_scale_share: float = 0.6
     wrong_distance: float = 0.012
     wrong_distance_share: float = 0.08
-    b_lead: tuple[float, float] = (1.0, 2.0)
-    b_sulfur: tuple[float, float] = (0.9, 2.8)
-    b_sulfur_small: float = 1.5
+    b_lead: tuple[float, float] = (0.8, 2.0)
+    b_sulfur: tuple[float, float] = (0.6, 2.6)
+    b_sulfur_small: float = 1.0
     zero_shift: float = 0.006
     zero_share: float = 0.5
     tilt: tuple[float, float] = (-0.35, 0.25)
     tilt_share: float = 0.6
-    split: float = 0.007
+    split: float = 0.003
     split_share: float = 0.25
     minor: tuple[float, float] = (0.1, 0.5)
-    broadened: tuple[float, float, float] = (0.4, 0.67, 0.8)
-    most_broadening: tuple[float, float, float] = (0.008, 0.02, 0.012)
+    resolution_error: float = 0.1
+    unnoticed: float = 0.001
     smooth: tuple[float, ...] = (0.065, 0.095, 0.057, 0.024, 0.018)
     texture: tuple[float, float] = (0.05, 0.7)
     lead_real: tuple[float, float] = (-3.2, 2.6)
 
-    def gaussians(self, diameter_nm: float, end_q: float, *, free: bool) -> dict[str, Prior]:
+    def gaussians(self, diameter_nm: float, resolution: float, *, free: bool) -> dict[str, Prior]:
         """Priors of every parameter but scale and background, in the order of the fit.
 
         Args:
             diameter_nm: of the start; small dots have more strain and larger B(S).
-            end_q: last Q that is covered, 1/Å: it tells the kind of instrument.
+            resolution: standard deviation of the instrument's Gaussian, 1/Å, as it is known.
             free: no preference for dispersion and B; their limits stay.
         """
         size = max(diameter_nm, 1.0)
@@ -126,7 +127,7 @@ class RefinementPriors:
             **held,
             "lattice_scale": Prior(lattice, lattice_sd, 0.97, 1.03),
             "zero_shift": Prior(0.0, zero, -0.02, 0.02),
-            "broadening": Prior(0.0, self._broadening(end_q), 0.0, 1e-3),
+            "broadening": Prior(resolution**2, self._broadening(resolution), 0.0, 1e-3),
             "microstrain": Prior(0.0, self._microstrain(), 0.0, 1.6e-5),
             **self._factors(),
         }
@@ -147,12 +148,12 @@ class RefinementPriors:
         }
 
     def _dispersion(self) -> tuple[float, float]:
-        """Mean and sd of the mixture of two flat ranges."""
+        """Mean and sd of the mixture of a Gaussian, kept within the flat range, and that range."""
         share = self.usual_share
-        first, second = self.usual_dispersion, self.dispersion
-        mean = share * _middle(first) + (1 - share) * _middle(second)
-        square = share * (_variance(first) + _middle(first) ** 2)
-        square += (1 - share) * (_variance(second) + _middle(second) ** 2)
+        first, spread = _clipped(*self.usual_dispersion, self.dispersion)
+        mean = share * first + (1 - share) * _middle(self.dispersion)
+        square = share * (spread**2 + first**2)
+        square += (1 - share) * (_variance(self.dispersion) + _middle(self.dispersion) ** 2)
         return mean, math.sqrt(square - mean**2)
 
     def _tilt(self) -> tuple[float, float]:
@@ -161,15 +162,9 @@ class RefinementPriors:
         square = self.tilt_share * (_variance(self.tilt) + _middle(self.tilt) ** 2)
         return mean, math.sqrt(square - mean**2)
 
-    def _broadening(self, end_q: float) -> float:
-        """Rms of the instrument's variance, 1/Å², for the kind of instrument of such a window.
-
-        Training's windows end beyond 15 (full range), between 6 and 15.5 (area detector) or
-        between 4.9 and 7.4 1/Å (laboratory). A flat sd up to m has a mean fourth power of m⁴/5.
-        """
-        full = end_q > PUBLISHED_GRID.q_min + 0.999 * PUBLISHED_GRID.span
-        kind = 0 if full else 1 if end_q > 7.4 else 2
-        return self.most_broadening[kind] ** 2 * math.sqrt(self.broadened[kind] / 5.0)
+    def _broadening(self, resolution: float) -> float:
+        """Standard deviation of the instrument's variance, 1/Å²."""
+        return math.hypot(2.0 * self.resolution_error * resolution**2, self.unnoticed**2)
 
     def _microstrain(self) -> float:
         """Rms of the variance m (1 − m) δ² of a mixture of two lattice scales δ apart.
@@ -178,6 +173,15 @@ class RefinementPriors:
         """
         fourth = self.split_share * self.split**4 / 25.0 * _mean_square_product(self.minor)
         return math.sqrt(fourth)
+
+
+def _clipped(mean: float, sd: float, limits: tuple[float, float]) -> tuple[float, float]:
+    """Mean and sd of a Gaussian whose tails are put on the limits."""
+    edges = np.linspace(-8.0, 8.0, 16_001)
+    weights = np.exp(-0.5 * edges**2)
+    values = np.clip(mean + sd * edges, *limits)
+    middle = float(np.average(values, weights=weights))
+    return middle, math.sqrt(float(np.average((values - middle) ** 2, weights=weights)))
 
 
 def _middle(limits: tuple[float, float]) -> float:

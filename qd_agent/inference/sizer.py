@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.pattern import (
@@ -51,7 +52,11 @@ class NetworkSizer:
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact
         self._explainer = Explainer(
-            artifact.library, artifact.form_q, artifact.form_lead, artifact.form_sulfur
+            artifact.library,
+            artifact.form_q,
+            artifact.form_lead,
+            artifact.form_sulfur,
+            artifact.liquids,
         )
         self.model_name = artifact.card.name
         self.model_version = artifact.card.version
@@ -61,6 +66,8 @@ class NetworkSizer:
     def open(cls, settings: SizerSettings) -> NetworkSizer:
         """Load a model from disk; see `open_sizer`."""
         torch.set_num_threads(settings.threads)
+        # The fit's matrices are small; more threads than that cost ten times what they save.
+        threadpool_limits(settings.threads, user_api="blas")
         return cls(read_artifact(settings.model))
 
     def size(self, patterns: Sequence[Pattern]) -> list[Sized]:
@@ -109,13 +116,20 @@ class NetworkSizer:
         ]
 
     def examine(
-        self, intensity: npt.NDArray[np.float32], coverage: npt.NDArray[np.float32]
+        self,
+        intensity: npt.NDArray[np.float32],
+        coverage: npt.NDArray[np.float32],
+        resolution: Float | None = None,
     ) -> list[Examined]:
-        """Read and explain binned patterns: all that the verdict is made from."""
-        rows = enumerate(self.read(intensity, coverage))
+        """Read and explain binned patterns: all that the verdict is made from.
+
+        `resolution` (n,) is the standard deviation of each instrument's Gaussian, 1/Å.
+        """
+        sharpness = np.zeros(len(intensity)) if resolution is None else resolution
+        rows = zip(self.read(intensity, coverage), intensity, coverage, sharpness, strict=True)
         return [
-            self.answer(reading, self._explained(reading, intensity[i], coverage[i]))
-            for i, reading in rows
+            self.answer(reading, self._explained(reading, i, c, float(r)))
+            for reading, i, c, r in rows
         ]
 
     def answer(self, reading: Reading, fit: Fit) -> Examined:
@@ -138,6 +152,7 @@ class NetworkSizer:
         reading: Reading,
         intensity: npt.NDArray[np.float32],
         coverage: npt.NDArray[np.float32],
+        resolution: float,
     ) -> Fit:
         return self._explainer.fit(
             intensity.astype(np.float64),
@@ -145,6 +160,7 @@ class NetworkSizer:
             reading.diameter.mean,
             reading.dispersion,
             free=True,
+            resolution=resolution,
         )
 
     def _answer(self, patterns: list[Pattern]) -> list[Sized]:
@@ -152,7 +168,9 @@ class NetworkSizer:
             np.stack([p.intensity for p in patterns]), np.stack([p.coverage for p in patterns])
         )
         answers: list[Sized] = []
-        for pattern, found in zip(patterns, self.examine(intensity, coverage), strict=True):
+        resolution = np.array([p.resolution for p in patterns])
+        examined = self.examine(intensity, coverage, resolution)
+        for pattern, found in zip(patterns, examined, strict=True):
             refusal = judge(found.evidence, self._artifact.card.thresholds)
             if refusal is None:
                 explanation = _explanation(found.fit, pattern)
@@ -192,6 +210,7 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
             cleaned = replace(
                 resample(RawPattern(cleaned.q[used], cleaned.intensity[used], cleaned.sigma[used])),
                 flags=pattern.flags,
+                resolution=pattern.resolution,
             )
         window = check_window(cleaned.coverage)
         return window if window is not None else normalize_area(cleaned)

@@ -92,7 +92,11 @@ class AzimuthalReducer:
         sums = integrator.sums(counts, invalid, dark)
         _check_signal(sums)
         raw = integrator.pattern(sums, 1.0 if monitor is None else monitor)
-        return replace(normalize_area(resample(raw)), flags=tuple(flags))
+        return replace(
+            normalize_area(resample(raw)),
+            flags=tuple(flags),
+            resolution=self._settings.resolution,
+        )
 
     def add_dark(self, frame: Frame) -> None:
         """Add a dark frame to the running mean of its run, which later frames subtract.

@@ -60,3 +60,10 @@ def test_the_wavelength_may_stand_in_the_name_and_what_is_given_counts_first(tmp
     list(size_files([path], sizer, "2th_deg", 1.0))
     by_name, given = (np.flatnonzero(p.coverage)[-1] for p in sizer.patterns)
     assert given < by_name, "a longer wavelength reaches less far in Q"
+
+
+def test_the_resolution_goes_with_the_pattern(tmp_path: Path):
+    path = written(tmp_path / "a.xy", np.linspace(1.2, 14.0, 4000))
+    sizer = Sizer()
+    list(size_files([path], sizer, "q_A^-1", None, 0.004))
+    assert [p.resolution for p in sizer.patterns] == [0.004]

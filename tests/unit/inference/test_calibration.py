@@ -8,16 +8,19 @@ from qd_agent.inference.calibration import Calibration, Conditions, Scaling
 
 
 def conditions(**values: float) -> Conditions:
-    usual = {"size": 4.0, "share": 0.5, "noise": 0.01, "misfit": 0.05} | values
-    return Conditions(**{name: np.array([value]) for name, value in usual.items()})
+    usual = {"size": 4.0, "share": 0.5, "noise": 0.01, "misfit": 0.05, "hypothesis": 2} | values
+    which = np.array([usual.pop("hypothesis")], dtype=np.intp)
+    return Conditions(**{n: np.array([value]) for n, value in usual.items()}, hypothesis=which)
 
 
-def test_factors_of_the_four_conditions_multiply():
+def test_factors_of_the_five_conditions_multiply():
     scaling = Scaling(
-        size=(1, 2, 1, 1), share=(1, 1, 1, 3), noise=(1, 5, 1, 1), misfit=(1, 7, 1, 1)
-    )
-    assert scaling.factors(conditions())[0] == pytest.approx(2 * 3 * 5 * 7)
-    assert scaling.factors(conditions(size=9.0, share=0.01))[0] == pytest.approx(5 * 7)
+        size=(1, 2, 1, 1), share=(1, 1, 1, 3), noise=(1, 5, 1, 1), misfit=(1, 7, 1, 1),
+        hypothesis=(1, 1, 11, 13),
+    )  # fmt: skip
+    assert scaling.factors(conditions())[0] == pytest.approx(2 * 3 * 5 * 7 * 11)
+    assert scaling.factors(conditions(hypothesis=0))[0] == pytest.approx(2 * 3 * 5 * 7)
+    assert scaling.factors(conditions(size=9.0, share=0.01))[0] == pytest.approx(5 * 7 * 11)
 
 
 def test_without_calibration_nothing_changes():
@@ -25,7 +28,7 @@ def test_without_calibration_nothing_changes():
 
 
 def test_a_calibration_survives_the_card():
-    calibration = Calibration(temperature=0.9, fit=(1, 2, 3, 4))
+    calibration = Calibration(temperature=0.9, fit=((1, 2, 3, 4),) * 4)
     assert Calibration.model_validate_json(calibration.model_dump_json()) == calibration
     with pytest.raises(ValidationError):
         Calibration.model_validate({"widen": [0, 0, 0]})

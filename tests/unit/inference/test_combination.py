@@ -11,8 +11,9 @@ from qd_agent.inference.explanation import Fit, FittedSize
 
 CENTRES = 0.9 + 0.1 * np.arange(112)
 ZERO = np.zeros(1251)
-TRUSTED = Calibration(fit=(1, 1, 1, 1), volume_fit=(1, 1, 1, 1))
-IDEALS = Calibration(ideal_fit=(1, 1, 1, 1), ideal_volume_fit=(1, 1, 1, 1))
+ALL, NONE = (1.0, 1.0, 1.0, 1.0), (1e3, 1e3, 1e3, 1e3)
+TRUSTED = Calibration(fit=(ALL, ALL, ALL, ALL), volume_fit=(ALL, ALL, ALL, ALL))
+ROUGH_UNHEARD = Calibration(fit=(ALL, ALL, ALL, NONE), volume_fit=(ALL, ALL, ALL, NONE))
 EXPLAINED = 0.0
 
 
@@ -56,13 +57,27 @@ def test_disagreement_widens_and_agreement_does_not_narrow_below_the_two():
     assert apart.high > 5.0
 
 
-def test_a_fit_that_needs_no_imperfect_instrument_is_believed_by_its_own_measure():
-    bent = fit(4.4, 0.02)
-    assert bent.size is not None
-    ideal = replace(bent, size=replace(bent.size, ideal=True))
-    assert combine(reading(), ideal, IDEALS, CENTRES).diameter == pytest.approx(4.4, abs=0.01)
-    assert combine(reading(), bent, IDEALS, CENTRES).diameter == pytest.approx(4.0, abs=0.01)
-    assert combine(reading(), ideal, TRUSTED, CENTRES).diameter == pytest.approx(4.0, abs=0.01)
+def test_a_fit_is_believed_by_what_the_pattern_is_like():
+    clean = fit(4.4, 0.02)
+    assert clean.size is not None
+    rough = replace(clean, size=replace(clean.size, hypothesis=3))
+    for found, expected in ((clean, 4.4), (rough, 4.0)):
+        answer = combine(reading(), found, ROUGH_UNHEARD, CENTRES)
+        assert answer.diameter == pytest.approx(expected, abs=0.01)
+    assert combine(reading(), rough, TRUSTED, CENTRES).diameter == pytest.approx(4.4, abs=0.01)
+
+
+def test_an_uncertainty_is_scaled_by_what_the_fit_found_most_likely():
+    by_kind = TRUSTED.model_copy(update={"diameter": Scaling(hypothesis=(1.0, 1.0, 1.0, 3.0))})
+    clean = fit(4.0, 5.0)
+    assert clean.size is not None
+    rough = replace(clean, size=replace(clean.size, hypothesis=3))
+    for other in (rough, replace(clean, size=None)):
+        wide, usual = (combine(reading(), other, c, CENTRES).sd for c in (by_kind, TRUSTED))
+        assert wide == pytest.approx(3.0 * usual)
+    assert combine(reading(), clean, by_kind, CENTRES) == combine(
+        reading(), clean, TRUSTED, CENTRES
+    )
 
 
 def test_a_fit_without_a_say_leaves_the_networks_answer():

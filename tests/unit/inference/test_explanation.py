@@ -13,7 +13,8 @@ from training.materials import named
 @pytest.fixture(scope="module")
 def explainer() -> Explainer:
     artifact = read_artifact()
-    return Explainer(artifact.library, artifact.form_q, artifact.form_lead, artifact.form_sulfur)
+    form = (artifact.form_q, artifact.form_lead, artifact.form_sulfur)
+    return Explainer(artifact.library, *form, artifact.liquids)
 
 
 def counted(pattern: np.ndarray, counts: float, seed: int = 0) -> np.ndarray:

@@ -21,13 +21,13 @@ def test_the_gaussians_have_the_moments_of_what_is_drawn():
     p, rng, n = RefinementPriors(), np.random.default_rng(0), 400_000
     size = 3.0
     usual = rng.random(n) < p.usual_share
-    spread = np.where(usual, rng.uniform(*p.usual_dispersion, n), rng.uniform(*p.dispersion, n))
+    narrow = np.clip(rng.normal(*p.usual_dispersion, n), *p.dispersion)
+    spread = np.where(usual, narrow, rng.uniform(*p.dispersion, n))
     scale = rng.uniform(*p.lattice_scale, n) + rng.uniform(*p.surface_strain_nm, n) / size
     wrong = (rng.random(n) < p.q_scale_share) * rng.uniform(-1, 1, n) * p.q_scale
     far = (rng.random(n) < p.wrong_distance_share) * rng.uniform(-1, 1, n) * p.wrong_distance
     minor = rng.uniform(*p.minor, n)
     split = rng.uniform(-1, 1, n) * rng.random(n) * p.split * (rng.random(n) < p.split_share)
-    width = (rng.random(n) < p.broadened[2]) * rng.random(n) * p.most_broadening[2]
     drawn = {
         "dispersion": spread,
         "lattice_scale": scale + wrong + far,
@@ -36,17 +36,29 @@ def test_the_gaussians_have_the_moments_of_what_is_drawn():
         "zero_shift": (rng.random(n) < p.zero_share) * rng.uniform(-1, 1, n) * p.zero_shift,
         "tilt": (rng.random(n) < p.tilt_share) * rng.uniform(*p.tilt, n),
     }
-    found = p.gaussians(size, 6.0, free=False)
+    found = p.gaussians(size, 0.0, free=False)
     for name, values in drawn.items():
         assert found[name].centre == pytest.approx(values.mean(), abs=0.01 * values.std()), name
         assert found[name].sd == pytest.approx(values.std(), rel=0.01), name
-    for name, values in (("broadening", width**2), ("microstrain", minor * (1 - minor) * split**2)):
-        assert found[name].centre == 0.0
-        assert found[name].sd == pytest.approx(math.sqrt(np.mean(values**2)), rel=0.03), name
+    strain = minor * (1 - minor) * split**2
+    assert found["microstrain"].centre == 0.0
+    assert found["microstrain"].sd == pytest.approx(math.sqrt(np.mean(strain**2)), rel=0.03)
+
+
+def test_the_resolution_is_held_where_it_is_known_to_be():
+    sharp, wide = (
+        RefinementPriors().gaussians(4.0, resolution, free=False)["broadening"]
+        for resolution in (0.0, 0.01)
+    )
+    assert (sharp.centre, sharp.sd) == (0.0, 1e-6)
+    assert wide.centre == pytest.approx(1e-4)
+    assert wide.sd == pytest.approx(
+        0.2e-4, rel=0.01
+    )  # the sd to a tenth, so the variance to a fifth
 
 
 def test_free_keeps_the_limits_and_drops_the_preference():
-    priors = RefinementPriors().gaussians(4.0, 15.0, free=True)
+    priors = RefinementPriors().gaussians(4.0, 0.0, free=True)
     _, precision, low, high = columns({n: priors[n] for n in ("dispersion", "b_lead", "b_sulfur")})
     assert not precision.any()
     assert np.isfinite(low).all()

@@ -34,6 +34,7 @@ def sample(rng: np.random.Generator) -> Sample:
         fraction=rng.uniform(0.02, 1.0, COUNT),
         kind=np.zeros(COUNT, dtype=np.int64),
         counts=np.full(COUNT, 5000.0),
+        resolution=np.zeros(COUNT),
     )
 
 
@@ -95,8 +96,10 @@ def test_the_better_of_network_and_fit_gets_the_say():
     truth = sample(rng)
     good = weigh_fits(Calibration(), examined(truth, rng, fit_error=0.02), truth)
     poor = weigh_fits(Calibration(), examined(truth, rng, fit_error=5.0), truth)
-    assert good.fit == (1.0, 1.0, 1.0, 1.0)
-    assert min(poor.fit) >= 5.0
+    assert good.fit[0] == (1.0, 1.0, 1.0, 1.0)
+    assert min(poor.fit[0]) >= 5.0
+    # No pattern was bent or rough: such fits have not been seen, and are not heard.
+    assert min(min(row) for row in good.fit[1:]) >= 1000.0
 
 
 def test_limits_refuse_few_good_patterns_and_figures_count_them():

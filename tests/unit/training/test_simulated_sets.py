@@ -68,6 +68,7 @@ class Source:
             fraction = torch.tensor([1.0, 0.01, 0.5, 0.5])[:size]
             kind = torch.tensor([0, 0, 1, 2])[:size]
             counts = torch.full((size,), 1000.0)
+            resolution = torch.full((size,), 0.003)
 
         return Batch()
 
@@ -77,6 +78,7 @@ def test_draws_from_the_priors_tell_good_patterns_from_hopeless_ones():
     assert [e.good for e in examples] == [True, False, False, False]
     assert [e.kind for e in examples] == ["nanocrystals", "nanocrystals", "nothing", "foreign"]
     assert all(e.bound_nm is None for e in examples)
+    assert [e.pattern.resolution for e in examples] == pytest.approx([0.003] * 4)
 
 
 def test_unbinned_patterns_bin_to_the_same():
