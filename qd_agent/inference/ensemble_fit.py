@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from qd_agent.inference import least_squares
 from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
 from qd_agent.inference.least_squares import inflation, level_of, noise_unit
 from qd_agent.inference.weighing import Weighing
@@ -33,23 +34,7 @@ USUAL_DISPERSION, USUAL_SCALE, USUAL_B_LEAD, USUAL_B_SULFUR = 0.12, 1.001, 1.32,
 """Centres of the priors; B in Å² as of the published clusters."""
 
 PRIOR_SD: Mapping[str, float] = MappingProxyType(
-    {
-        "size": 2.0,
-        "dispersion": 0.06,
-        "scale": 0.005,
-        "b_lead": 0.3,
-        "b_sulfur": 0.6,
-        "lead_real": 2.0,
-        "lead_imaginary": 40.0,
-        "zero": 0.004,
-        "tilt": 0.3,
-        "slope": 0.1,
-        "curve": 0.1,
-        "wave": 0.05,
-        "texture_111": 0.3,
-        "texture_100": 0.3,
-        "texture_110": 0.3,
-    }
+    {**least_squares.PRIOR_SD, "dispersion": 0.06, "b_lead": 0.3, "b_sulfur": 0.6}
 )
 """Standard deviations (nm, Å² for B, 1/Å for the zero shift, else relative). Dispersion and B are
 those that the Cramér–Rao bound is taken with; the others are as in `least_squares`."""

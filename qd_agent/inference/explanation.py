@@ -10,15 +10,13 @@ fit. All works on the network's bins of 0.0112 1/Å.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
-from qd_agent.inference.ensemble_fit import EnsembleFitter, FittedSize
+from qd_agent.inference.ensemble_fit import LIMITS, EnsembleFitter, FittedSize
 from qd_agent.inference.least_squares import (
     PRIOR_SD,
     Data,
@@ -43,16 +41,6 @@ BENDS = (
     "zero", "tilt", "slope", "curve", "wave", "texture_111", "texture_100", "texture_110",
 )  # fmt: skip
 """What an instrument or a textured sample does to the Debye part."""
-
-LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "size": (0.7, 14.0),
-        "scale": (0.98, 1.02),
-        "dispersion": (0.02, 0.4),
-        "b_lead": (0.3, 4.0),
-        "b_sulfur": (0.3, 7.0),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
