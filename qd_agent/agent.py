@@ -22,6 +22,7 @@ from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, Run
 from qd_agent.core.ports import Document, FrameReader, Reducer, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
 from qd_agent.ledger import DARK, SAMPLE, Ledger, Todo
+from qd_agent.refusals import Refusals
 
 _log = structlog.get_logger(__name__)
 
@@ -141,6 +142,7 @@ class Agent:
         self._darks_to_read: dict[str, list[FrameReference]] = {}
         self._closed: set[str] = set()
         self._descriptors: dict[str, str] = {}
+        self._refusals = Refusals("document refused")
 
     # -- documents -------------------------------------------------------------------------
 
@@ -160,7 +162,7 @@ class Agent:
         try:
             happenings = self._router.route(name, doc)
         except BadFrame as error:
-            _log.warning("document refused", document=name, reason=str(error))
+            self._refusals.take(error, document=name)
             return
         run_uid = self._run_of(name, doc)
         with self._ledger.together():

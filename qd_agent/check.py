@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from qd_agent.config import Config, load_config
 from qd_agent.core.errors import QdError
+from qd_agent.documents import SourceSettings
 from qd_agent.embedded import find_server, start_redis, start_tiled
 from qd_agent.exposure import is_local, open_doors
 from qd_agent.sinks import RedisConnection, TiledConnection, resolve_redis, resolve_tiled
@@ -52,7 +54,7 @@ def check_config(path: Path, read_back: str | None = None) -> list[Finding]:
     findings = [
         _try("geometry", lambda: _geometry(config)),
         _try("frames", lambda: _roots(config)),
-        _try("source", lambda: _source(config)),
+        *(_try("source", partial(_source, source)) for source in config.source),
         _try("model", lambda: _model(config)),
         _try("redis", lambda: _redis(config)),
         _try("tiled", lambda: _tiled(config, read_back)),
@@ -104,13 +106,11 @@ def _roots(config: Config) -> str:
     return f"files under {', '.join(str(root) for root in config.frames.allowed_roots)}"
 
 
-def _source(config: Config) -> str:
+def _source(settings: SourceSettings) -> str:
     from qd_agent.documents import open_source  # noqa: PLC0415 - zmq
 
-    open_source(config.source).close()
-    return (
-        f"{config.source.kind} at {config.source.address} (whether anyone publishes is not known)"
-    )
+    open_source(settings).close()
+    return f"{settings.kind} at {settings.shown} (whether anyone publishes is not known)"
 
 
 def _model(config: Config) -> str:

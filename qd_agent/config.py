@@ -9,12 +9,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qd_agent.core.errors import Mistake
-from qd_agent.documents.settings import RouterSettings, SourceSettings
+from qd_agent.documents.settings import RouterSettings, SourceSettings, ZmqSettings
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
 from qd_agent.ledger.settings import LedgerSettings, ReconcileSettings
@@ -26,6 +26,19 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 
 SINKS = ("redis", "tiled")
 """Names of the stores that every prediction must reach."""
+
+
+def _listed(value: object) -> object:
+    """Give a single source as a list of one."""
+    return [value] if isinstance(value, Mapping | BaseModel) else value
+
+
+def _without_doubles(sources: list[SourceSettings]) -> list[SourceSettings]:
+    names = [source.shown for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is named twice")
+    return sources
 
 
 class Config(BaseModel):
@@ -48,8 +61,15 @@ class Config(BaseModel):
         description="which frame goes first when they come faster than they are sized; the others "
         "are sized later either way",
     )
-    source: SourceSettings = Field(
-        default_factory=SourceSettings, description="where documents come from"
+    source: Annotated[
+        list[SourceSettings],
+        AfterValidator(_without_doubles),
+        BeforeValidator(_listed, json_schema_input_type=SourceSettings | list[SourceSettings]),
+    ] = Field(
+        default_factory=lambda: [ZmqSettings()],
+        min_length=1,
+        max_length=16,
+        description="where documents come from: one source, or a list of several at once",
     )
     router: RouterSettings = Field(
         default_factory=RouterSettings, description="which streams and detectors are sized"
@@ -89,8 +109,9 @@ def load_config(path: Path) -> Config:
     except ValidationError as error:
         raise Mistake(
             "\n".join(
-                f"{path}:{_line(lines, item['loc'])}: {_describe(item['loc'], dict(item))}"
+                f"{path}:{_line(lines, place)}: {_describe(place, dict(item))}"
                 for item in error.errors(include_url=False)
+                for place in [_as_written(item["loc"], lines)]
             )
         ) from error
     return _anchored(config, path.resolve().parent)
@@ -154,21 +175,33 @@ def _line(lines: Lines, place: tuple[str | int, ...]) -> int:
     return 1
 
 
+def _as_written(place: tuple[str | int, ...], lines: Lines) -> tuple[str | int, ...]:
+    """Give the place of a value as the file has it: a single source is not written as a list."""
+    if place[:1] == ("source",) and len(place) > 1 and place[:2] not in lines:
+        return ("source", *place[2:])
+    return place
+
+
 def _describe(place: tuple[str | int, ...], item: Mapping[str, object]) -> str:
     name = ".".join(str(part) for part in place)
     if item["type"] == "extra_forbidden":
         return f"{name}: unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
     if item["type"] == "missing":
         return f"{name}: missing, and it has no default"
-    if place[:1] in (("redis",), ("tiled",)):
-        return f"{name}: {item['msg']}"  # what was found may be a secret, or hold one
+    secret = place[:1] in (("redis",), ("tiled",))  # what was found may be one, or hold one
+    if secret or not isinstance(item["input"], str | int | float):
+        return f"{name}: {item['msg']}"
     return f"{name}: {item['msg']}, found {item['input']!r}"
 
 
 def _allowed_keys(place: Sequence[str | int]) -> list[str]:
     model: type[BaseModel] = Config
     for part in place:
-        annotation = model.model_fields[str(part)].annotation if isinstance(part, str) else None
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        if part == "source":
+            annotation = ZmqSettings
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         model = annotation
@@ -185,5 +218,11 @@ def _anchored(model: _Settings, folder: Path) -> _Settings:
         elif isinstance(value, Path):
             changed[name] = folder / value.expanduser()
         elif isinstance(value, list):
-            changed[name] = [folder / v.expanduser() if isinstance(v, Path) else v for v in value]
+            changed[name] = [_anchored_item(item, folder) for item in value]
     return model.model_copy(update=changed)
+
+
+def _anchored_item(item: object, folder: Path) -> object:
+    if isinstance(item, BaseModel):
+        return _anchored(item, folder)
+    return folder / item.expanduser() if isinstance(item, Path) else item

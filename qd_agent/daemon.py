@@ -17,7 +17,7 @@ from qd_agent.archivist import Archivist
 from qd_agent.chores import Chores
 from qd_agent.config import SINKS, Config, ledger_path
 from qd_agent.core.errors import Fatal
-from qd_agent.core.ports import PredictionSink
+from qd_agent.core.ports import DocumentSource, PredictionSink
 from qd_agent.core.prediction import Provenance
 from qd_agent.courier import Courier
 from qd_agent.daemon_lock import alone_in
@@ -28,11 +28,12 @@ from qd_agent.exposure import open_doors
 from qd_agent.frames import open_reader
 from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
+from qd_agent.intake import QUEUE_SIZE, DocumentQueue
 from qd_agent.ledger import Ledger
 from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
 from qd_agent.reduction import open_reducer
-from qd_agent.service import QUEUE_SIZE, DocumentQueue, Service, Silence
+from qd_agent.service import Service
 from qd_agent.sinks import (
     RedisConnection,
     TiledConnection,
@@ -90,7 +91,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     ledger = Ledger(ledger_path(config), model, SINKS)
     stack.callback(ledger.close)
     documents = DocumentQueue(QUEUE_SIZE)
-    health = Health(config.agent_id, config.source.address, model)
+    health = Health(config.agent_id, ", ".join(s.shown for s in config.source), model)
     couriers: dict[str, Courier] = {}
 
     def pulse(sink: PredictionSink) -> None:
@@ -144,13 +145,13 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         settings=config.reconcile,
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
-    source = Silence() if once else open_source(config.source)
+    sources = {} if once else _sources(config, stack)
     for door in open_doors(config):
         _log.warning("open door", reason=door)
-    _log.info("ready", agent=config.agent_id, source=config.source.address, model=model)
+    _log.info("ready", agent=config.agent_id, source=health.source, model=model)
     Service(
         agent,
-        source,
+        sources,
         couriers,
         health,
         documents=documents,
@@ -160,6 +161,15 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         chores=Chores(reconciliation, ledger, config.ledger).turn,
         finished=partial(_settled, reconciliation, ledger, couriers) if once else lambda: False,
     ).run()
+
+
+def _sources(config: Config, stack: ExitStack) -> dict[str, DocumentSource]:
+    """Open every source, by its name; `stack` closes them."""
+    sources: dict[str, DocumentSource] = {}
+    for settings in config.source:
+        sources[settings.shown] = source = open_source(settings)
+        stack.callback(source.close)
+    return sources
 
 
 def _settled(

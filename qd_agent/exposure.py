@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from qd_agent.config import Config
+from qd_agent.documents import SourceSettings
 from qd_agent.sinks import redact
 
 TOO_WIDE = frozenset(
@@ -30,7 +31,7 @@ def open_doors(config: Config, path: Path | None = None) -> list[str]:
         path: its file, which may itself hold a secret; None where it is not known.
     """
     return [
-        *_source(config),
+        *(door for source in config.source for door in _source(source)),
         *_redis(config, path),
         *_tiled(config, path),
         *_roots(config),
@@ -48,8 +49,7 @@ def is_local(host: str | None) -> bool:
         return False
 
 
-def _source(config: Config) -> Generator[str]:
-    source = config.source
+def _source(source: SourceSettings) -> Generator[str]:
     host = source.address.removeprefix("tcp://").rpartition(":")[0]
     if not source.address.startswith("tcp://") or is_local(host):
         return

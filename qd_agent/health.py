@@ -28,7 +28,7 @@ class Health:
 
     Attributes:
         agent_id: name of the agent.
-        source: where documents come from.
+        source: where documents come from; several, separated by commas.
         model: name, version and hash.
         started: UTC epoch s.
         last_frame: time of the newest frame answered, UTC epoch s.
@@ -45,6 +45,19 @@ class Health:
     state: str = "starting"
     source_state: str = "connecting"
     refused: int = 0
+
+    def hear(self, sources: Mapping[str, tuple[str, int]]) -> None:
+        """Take in the state of each source, by its name, and its number of refused messages."""
+        if not sources:
+            return
+        states = {name: state for name, (state, _) in sources.items()}
+        different = set(states.values())
+        self.source_state = (
+            different.pop()
+            if len(different) == 1
+            else ", ".join(f"{name} {state}" for name, state in states.items())
+        )
+        self.refused = sum(refused for _, refused in sources.values())
 
     def fields(
         self, ledger: Ledger, sinks: Mapping[str, str], queued: int

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -39,23 +40,30 @@ def render_schema() -> str:
 def _sections(path: str, model: type[BaseModel]) -> Generator[str]:
     doc = (model.__doc__ or "").strip().splitlines()[0]
     yield f"## {f'`{path}`' if path else 'Top level'}\n\n{doc}\n"
-    plain = {n: f for n, f in model.model_fields.items() if _settings(f) is None}
+    plain = {n: f for n, f in model.model_fields.items() if not _settings(f)}
     if plain:
         yield "| key | type | default | meaning |\n|---|---|---|---|"
         for name, field in plain.items():
             yield f"| `{name}` | {_type(field)} | {_default(field)} | {field.description} |"
         yield ""
     for name, field in model.model_fields.items():
-        inner = _settings(field)
-        if inner is not None:
+        for inner in _settings(field):
             yield from _sections(f"{path}.{name}".lstrip("."), inner)
 
 
-def _settings(field: FieldInfo) -> type[BaseModel] | None:
-    annotation = field.annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return None
+def _settings(field: FieldInfo) -> list[type[BaseModel]]:
+    """Give the settings that stand under a key: one, or one for each kind; none for a value."""
+    return [found for found in _parts(field.annotation) if _is_settings(found)]
+
+
+def _parts(annotation: object) -> list[Any]:
+    """Give the types in `annotation`, whether it is a list, a union or annotated."""
+    inner = get_args(annotation)
+    return [part for one in inner for part in _parts(one)] if inner else [annotation]
+
+
+def _is_settings(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _type(field: FieldInfo) -> str:

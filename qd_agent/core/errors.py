@@ -9,6 +9,10 @@ class BadFrame(QdError):  # noqa: N818 - the name says what it is, not that it i
     """This frame (or pattern, or document) cannot be used; set it aside and go on."""
 
 
+class SaidBefore(BadFrame):
+    """Refused for a reason that was explained a moment ago: count it, and do not say it again."""
+
+
 class Unavailable(QdError):  # noqa: N818
     """Something around us is away for now (file not yet there, server down); try again later."""
 

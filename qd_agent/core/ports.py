@@ -17,7 +17,12 @@ Document = tuple[str, Mapping[str, object]]
 
 
 class DocumentSource(Protocol):
-    """Where documents come from."""
+    """Where documents come from.
+
+    Documents are acknowledged in the order in which they were given, once the ledger holds what
+    they made known. A source that can (Kafka) tells its transport only then that it has them, so
+    that what was in hand when the process ended comes again.
+    """
 
     @property
     def state(self) -> str:
@@ -33,8 +38,15 @@ class DocumentSource(Protocol):
         """
         ...
 
+    def acknowledge(self, count: int) -> None:
+        """Take note that the ledger holds the oldest `count` documents not yet acknowledged.
+
+        Called on another thread than `receive`; raises nothing.
+        """
+        ...
+
     def close(self) -> None:
-        """Let go of the transport."""
+        """Let go of the transport; a second call does nothing."""
         ...
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qd_agent.documents.settings import RouterSettings, SourceSettings
+from qd_agent.documents.settings import RouterSettings, SourceSettings, ZmqSettings
 
 if TYPE_CHECKING:
     from qd_agent.core.ports import DocumentSource
     from qd_agent.documents.router import Router
 
-__all__ = ["RouterSettings", "SourceSettings", "open_router", "open_source"]
+__all__ = ["RouterSettings", "SourceSettings", "ZmqSettings", "open_router", "open_source"]
 
 
 def open_source(settings: SourceSettings) -> DocumentSource:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MEBIBYTE = 1 << 20
 
 
-class SourceSettings(BaseModel):
-    """Where documents come from."""
+class ZmqSettings(BaseModel):
+    """Documents from ZMQ, as bluesky's Publisher and Proxy send them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["zmq"] = Field(
-        default="zmq", description="transport; 'zmq' is what bluesky's Publisher and Proxy speak"
-    )
+    kind: Literal["zmq"] = Field(default="zmq", description="the transport; this one when left out")
     address: str = Field(
         default="tcp://127.0.0.1:5578",
         min_length=1,
@@ -55,6 +53,15 @@ class SourceSettings(BaseModel):
                 "them"
             )
         return self
+
+    @property
+    def shown(self) -> str:
+        """Where documents come from, in a few words."""
+        return self.address
+
+
+SourceSettings: TypeAlias = ZmqSettings
+"""Settings of one source of documents."""
 
 
 class RouterSettings(BaseModel):

@@ -26,11 +26,18 @@ MAX_ITEMS = 1 << 22
 """Longest list or map; images beyond it must travel as arrays."""
 MAX_CONTAINERS = 1 << 20
 """Most lists and maps in one document; each costs 56 bytes or more and one byte on the wire."""
-PICKLE_REFUSED = "pickled documents are refused; set a safe serializer, see docs/how-to"
+PICKLE_REFUSED = (
+    "pickled documents are refused; set a safe serializer, see docs/how-to/zmq-beamline.md "
+    "(whoever sends a pickle can run code in every listener that opens it)"
+)
 
 _PICKLE_PROTOCOLS = range(2, 6)
 _PICKLE_TEXT_STARTS = b"(]}cilNISVFLG"
 _HARMLESS = frozenset({int, float, bool, type(None)})
+
+
+class Pickled(BadFrame):
+    """The body is a pickle; it was not opened."""
 
 
 def dumps(doc: Mapping[str, object]) -> bytes:
@@ -62,7 +69,8 @@ def loads(body: bytes, max_bytes: int = MAX_BYTES) -> dict[str, object]:
         max_bytes: larger bodies are refused.
 
     Raises:
-        BadFrame: too large, pickled, not msgpack or JSON, not a map with text keys, more than
+        Pickled: it is a pickle, which only the publisher can change.
+        BadFrame: too large, not msgpack or JSON, not a map with text keys, more than
             64 levels, or an array whose dtype, shape and length do not fit together.
     """
     if not body:
@@ -70,7 +78,7 @@ def loads(body: bytes, max_bytes: int = MAX_BYTES) -> dict[str, object]:
     if len(body) > max_bytes:
         raise BadFrame(f"the document has {len(body)} bytes, more than the limit of {max_bytes}")
     if _is_pickle(body):
-        raise BadFrame(PICKLE_REFUSED)
+        raise Pickled(PICKLE_REFUSED)
     try:
         doc = _load_json(body) if body[:1] == b"{" else _load_msgpack(body)
     except _msgpack.FAILURES as error:

@@ -7,18 +7,20 @@ from contextlib import suppress
 
 import zmq
 
-from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.core.errors import BadFrame, Fatal, SaidBefore, Unavailable
 from qd_agent.core.ports import Document
 from qd_agent.documents.curve import read_keys
-from qd_agent.documents.settings import SourceSettings
-from qd_agent.documents.wire import loads
-from qd_agent.documents.zmq_link import Link
+from qd_agent.documents.settings import ZmqSettings
+from qd_agent.documents.wire import PICKLE_REFUSED, Pickled, loads
+from qd_agent.documents.zmq_link import CONNECTED, Link
 
 RETRY_S = 2.0
 """Pause before we connect again where ZeroMQ has given up."""
 HEARTBEAT_MS, SILENCE_MS = 10_000, 30_000
 """How often a connection is asked whether it lives, and how long it may be silent. Without it a
 publisher's machine that loses its power leaves us with a connection that never says anything."""
+EXPLAIN_AGAIN_S = 600.0
+"""How often a publisher that pickles is explained in the log; until then its documents count."""
 
 NAMES = frozenset(
     {
@@ -53,10 +55,12 @@ class ZmqSource:
         refused: messages of them that were no document.
     """
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: ZmqSettings) -> None:
         self.received = 0
         self.refused = 0
         self._address = settings.address
+        self._pickles = False
+        self._explain_at = float("-inf")
         self._max_bytes = settings.max_document_bytes
         self._prefix = settings.prefix.encode()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -99,17 +103,24 @@ class ZmqSource:
             raise Unavailable(f"documents from {self._address} cannot be had: {error}") from error
         self.received += 1
         try:
-            return self._decode(parts)
+            document = self._decode(parts)
         except BadFrame as error:
             self.refused += 1
-            raise BadFrame(
+            raise self._kind_of(error)(
                 f"message {self.received} from {self._address} was refused ({self.refused} so "
                 f"far): {error}"
             ) from error
+        self._pickles = False
+        return document
+
+    def acknowledge(self, count: int) -> None:
+        """Do nothing: ZeroMQ keeps nothing for us, whether we have it or not."""
 
     @property
     def state(self) -> str:
         """'connected', 'connecting', or in a sentence why nothing can come."""
+        if self._pickles and self._link.state == CONNECTED:
+            return f"refused: {PICKLE_REFUSED}"
         return self._link.state
 
     def close(self) -> None:
@@ -118,7 +129,7 @@ class ZmqSource:
         self._socket.close(0)
         self._context.term()
 
-    def _use_keys(self, settings: SourceSettings) -> None:
+    def _use_keys(self, settings: ZmqSettings) -> None:
         if settings.curve_server_key is None or settings.curve_secret_key is None:
             return
         try:
@@ -140,6 +151,17 @@ class ZmqSource:
             with suppress(zmq.ZMQError):  # it may know nothing of the address any more
                 self._socket.disconnect(self._address)
             self._socket.connect(self._address)
+
+    def _kind_of(self, error: BadFrame) -> type[BadFrame]:
+        """Give what to raise: a publisher that pickles is explained once, and not each time."""
+        if not isinstance(error, Pickled):
+            return BadFrame
+        self._pickles = True
+        now = time.monotonic()
+        if now < self._explain_at:
+            return SaidBefore
+        self._explain_at = now + EXPLAIN_AGAIN_S
+        return BadFrame
 
     def _decode(self, parts: list[bytes]) -> Document:
         if len(parts) != 1:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from qd_agent.config import Config
-from qd_agent.documents import SourceSettings
+from qd_agent.documents import ZmqSettings
 from qd_agent.documents.curve import make_keys
 from qd_agent.documents.zmq import ZmqSource
 from qd_agent.documents.zmq_link import CONNECTED, NOT_ADMITTED
@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 
 def state_of(settings: dict, wanted: str) -> str:
-    source = ZmqSource(SourceSettings.model_validate(settings))
+    source = ZmqSource(ZmqSettings.model_validate(settings))
     deadline = time.monotonic() + 30
     while source.state != wanted and time.monotonic() < deadline:
         source.receive(0.05)

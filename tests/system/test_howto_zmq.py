@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qd_agent.core.frame import RunClosed, RunOpened
-from qd_agent.documents import RouterSettings, SourceSettings, open_router, open_source
+from qd_agent.documents import RouterSettings, ZmqSettings, open_router, open_source
 from tests.helpers.rig import free_port
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "zmq-beamline.md"
@@ -44,7 +44,7 @@ def test_documents_of_a_beamline_set_up_as_written_arrive():
     )
     assert beamline.stdin is not None
     assert beamline.stdout is not None
-    source = open_source(SourceSettings(address=f"tcp://127.0.0.1:{outside}", prefix="raw"))
+    source = open_source(ZmqSettings(address=f"tcp://127.0.0.1:{outside}", prefix="raw"))
     router = open_router(RouterSettings())
     happenings = []
     try:

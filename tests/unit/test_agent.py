@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from qd_agent.agent import MAX_CRASHES, TRIES_WITHOUT_DARK, Agent, DocumentRouter, Patience, Stages
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
@@ -12,10 +13,15 @@ from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, Run
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Sized, Verdict
 from qd_agent.documents import RouterSettings, open_router
+from qd_agent.health import Health
+from qd_agent.intake import DocumentQueue
 from qd_agent.ledger import Ledger, Todo
+from qd_agent.refusals import SAID
+from qd_agent.service import Service
 from tests.helpers import records
-from tests.helpers.documents import scan_with_darks
+from tests.helpers.documents import scan_with_darks, step_scan
 from tests.helpers.hostile_documents import DOCUMENTS, OPENING
+from tests.helpers.sources import Source
 
 
 class Script:
@@ -396,3 +402,37 @@ def test_another_model_answers_what_the_first_one_left(tmp_path: Path):
     assert only.provenance.dark_hash == "1 darks"
     assert second.ledger.account("run-1").as_counts()["open"] == 0
     second.ledger.close()
+
+
+def test_a_flood_of_refused_documents_does_not_fill_the_log(rig: Rig):
+    with capture_logs() as said:
+        rig.agent.note_all([("malformed", {})] * (3 * SAID))
+    assert len(said) == SAID + 2
+    assert said[0]["reason"] == "no such document"
+    assert said[-1]["refused"] == 3 * SAID
+
+
+def test_the_same_documents_from_several_sources_give_every_frame_once(tmp_path: Path):
+    """One source has lost what the other one has, and they come in any order."""
+    rig = Rig(tmp_path / "ledger.sqlite", open_router(RouterSettings()))
+    zmq = step_scan(6)
+    kafka = list(zmq)
+    lost = [n for n, (name, _) in enumerate(zmq) if name == "event"][:3]
+    lossy = Source([document for n, document in enumerate(zmq) if n not in lost])
+    slow = Source(kafka)
+
+    def finished() -> bool:
+        return lossy.dry.is_set() and slow.dry.is_set()
+
+    Service(
+        rig.agent,
+        {"zmq": lossy, "kafka": slow},
+        {},
+        Health("agent", "zmq, kafka", "pbs-1"),
+        documents=DocumentQueue(4),
+        finished=finished,
+    ).run()
+    assert sorted(p.key.seq_num for p in rig.predictions()) == [1, 2, 3, 4, 5, 6]
+    assert rig.ledger.account().as_counts()["seen"] == 6
+    assert (sum(lossy.acknowledged), sum(slow.acknowledged)) == (len(zmq) - 3, len(kafka))
+    rig.ledger.close()

@@ -128,3 +128,35 @@ def test_a_home_folder_is_expanded_in_lists_too(tmp_path: Path):
 def test_a_stream_is_either_sized_or_dark(tmp_path: Path):
     (line,) = mistakes(tmp_path, "reduction: {poni: a}\nrouter: {dark_streams: [primary]}\n")
     assert "cannot be both" in line
+
+
+SOURCES = """
+reduction: {poni: a}
+source:
+  - address: tcp://127.0.0.1:5578
+  - address: tcp://127.0.0.1:5579
+    curve_server_key: a.key
+    curve_secret_key: b.key_secret
+"""
+
+
+def test_one_source_may_be_given_alone_and_several_in_a_list(tmp_path: Path):
+    (alone,) = load_config(
+        written(tmp_path, "reduction: {poni: a}\nsource: {address: 'tcp://h:1'}\n")
+    ).source
+    assert alone.address == "tcp://h:1"
+    assert len(load_config(written(tmp_path, "reduction: {poni: a}\n")).source) == 1
+    first, second = load_config(written(tmp_path, SOURCES)).source
+    assert (first.shown, second.shown) == ("tcp://127.0.0.1:5578", "tcp://127.0.0.1:5579")
+    assert second.curve_server_key == tmp_path / "a.key"
+
+
+def test_a_mistake_in_a_source_is_named_by_its_line_in_a_list_too(tmp_path: Path):
+    (alone,) = mistakes(tmp_path, "reduction: {poni: a}\nsource:\n  adress: x\n")
+    assert ":3: source.adress: unknown key; allowed here: address, " in alone
+    (listed,) = mistakes(tmp_path, SOURCES + "  - adress: x\n")
+    assert ":8: source.2.adress: unknown key; allowed here: address, " in listed
+    (twice,) = mistakes(tmp_path, SOURCES + "  - address: tcp://127.0.0.1:5578\n")
+    assert "tcp://127.0.0.1:5578 is named twice" in twice
+    (none,) = mistakes(tmp_path, "reduction: {poni: a}\nsource: []\n")
+    assert ":2: source:" in none

@@ -1,128 +1,26 @@
-"""Threads of the daemon: nothing is dropped on the way in, a sink that is away costs nothing."""
+"""Threads of the daemon: a sink that is away costs nothing, what is in hand is written down."""
 
 import os
-import queue
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
-from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.core.errors import Fatal, Unavailable
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Provenance
 from qd_agent.courier import Courier
 from qd_agent.health import Health
+from qd_agent.intake import Arrival, DocumentQueue
 from qd_agent.ledger import Delivery, Ledger
-from qd_agent.service import REFUSALS_SAID, WEIGHT_BYTES, DocumentQueue, Intake, Service
+from qd_agent.service import Service
 from tests.helpers import records
+from tests.helpers.sources import Source
 
 PATIENCE = 10.0
-
-
-class Source:
-    """Gives what it was told to, then waits for the end of the test."""
-
-    def __init__(self, script: Sequence[Document | Exception]):
-        self.state = "connected"
-        self.script = list(script)
-        self.dry = threading.Event()
-
-    def receive(self, timeout: float) -> Document | None:
-        if not self.script:
-            self.dry.set()
-            return None
-        item = self.script.pop(0)
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def close(self) -> None: ...
-
-
-def started(source: Source, size: int = 100) -> tuple[Intake, "queue.Queue[Document]"]:
-    documents: queue.Queue[Document] = queue.Queue(size)
-    intake = Intake(source, documents)
-    intake.start()
-    return intake, documents
-
-
-def test_documents_arrive_in_order_whatever_comes_between_them():
-    source = Source([("start", {"uid": "1"}), BadFrame("port scanner"), ("stop", {"uid": "2"})])
-    intake, documents = started(source)
-    assert source.dry.wait(PATIENCE)
-    intake.stop()
-    assert [documents.get_nowait()[0] for _ in range(2)] == ["start", "stop"]
-    assert intake.refused == 1
-
-
-class Moody(Source):
-    """Is in another state each time that something was received."""
-
-    def __init__(self, states: Sequence[str]):
-        super().__init__([])
-        self.states = list(states)
-
-    def receive(self, timeout: float) -> Document | None:
-        if self.states:
-            self.state = self.states.pop(0)
-        else:
-            self.dry.set()
-        return None
-
-
-def test_what_stands_between_us_and_the_source_is_said_when_it_changes(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr("qd_agent.service.STATE_PAUSE_S", 0.0)
-    source = Moody(["connecting", "refused: wrong key", "refused: wrong key", "connected"])
-    with capture_logs() as said:
-        intake, _ = started(source)
-        assert source.dry.wait(PATIENCE)
-        intake.stop()
-    assert [(line["event"], line.get("reason")) for line in said] == [
-        ("source is not connected", "refused: wrong key"),
-        ("source is connected", None),
-    ]
-    assert intake.state == "connected"
-
-
-def test_a_source_that_comes_and_goes_does_not_fill_the_log():
-    source = Moody(["connected", "connecting"] * 500)
-    with capture_logs() as said:
-        intake, _ = started(source)
-        assert source.dry.wait(PATIENCE)
-        intake.stop()
-    assert len(said) == 1
-
-
-def test_a_flood_of_refused_messages_does_not_fill_the_log():
-    source = Source([BadFrame("port scanner")] * (10 * REFUSALS_SAID))
-    source.state = "connecting"
-    with capture_logs() as said:
-        intake, _ = started(source)
-        assert source.dry.wait(PATIENCE)
-        intake.stop()
-    assert intake.refused == 10 * REFUSALS_SAID
-    assert len(said) == REFUSALS_SAID + 9
-    assert said[-1]["refused"] == 10 * REFUSALS_SAID
-
-
-def test_a_full_queue_holds_the_source_back_and_drops_nothing():
-    source = Source([("event", {"n": n}) for n in range(20)])
-    intake, documents = started(source, size=3)
-    received = [documents.get(timeout=PATIENCE)[1]["n"] for _ in range(20)]
-    intake.stop()
-    assert received == list(range(20))
-
-
-def test_a_source_that_cannot_go_on_is_reported():
-    intake, _ = started(Source([Fatal("the socket is gone")]))
-    intake.join(PATIENCE)
-    assert str(intake.failure) == "the socket is gone"
 
 
 class Sink:
@@ -263,28 +161,6 @@ def test_a_sink_with_nothing_to_deliver_is_up_only_when_its_pulse_says_so(ledger
     made.join(PATIENCE)
 
 
-class Image:
-    """Stands for an array of so many bytes."""
-
-    def __init__(self, nbytes: int):
-        self.nbytes = nbytes
-
-
-def test_the_queue_is_bounded_by_number_and_by_bytes():
-    documents = DocumentQueue(5)
-    for n in range(5):
-        documents.put_nowait(("event", {"n": n}))
-    with pytest.raises(queue.Full):
-        documents.put_nowait(("event", {}))
-    assert [documents.get_nowait()[1] for _ in range(5)] == [{"n": n} for n in range(5)]
-    documents.put_nowait(("event", {"data": {"image": Image(4 * WEIGHT_BYTES)}}))
-    assert documents.count() == 1
-    with pytest.raises(queue.Full):
-        documents.put_nowait(("event", {}))
-    documents.get_nowait()
-    assert documents.empty()
-
-
 class NoFrames:
     """An agent that takes documents in and has no frame to answer."""
 
@@ -292,7 +168,7 @@ class NoFrames:
         self.noted: list[str] = []
         self.turns = 0
 
-    def note_all(self, documents: Sequence[Document]) -> None:
+    def note_all(self, documents: Iterable[Document]) -> None:
         self.noted += [name for name, _ in documents]
 
     def recover(self) -> int:
@@ -304,7 +180,8 @@ class NoFrames:
 
 def service(agent: NoFrames, documents: DocumentQueue, **options) -> Service:
     health = Health("agent", "nowhere", "pbs-1")
-    return Service(agent, Source([]), {}, health, documents=documents, **options)  # type: ignore[arg-type]
+    sources = options.pop("sources", {"zmq": Source()})
+    return Service(agent, sources, {}, health, documents=documents, **options)  # type: ignore[arg-type]
 
 
 def test_documents_in_hand_at_the_end_are_written_down():
@@ -312,7 +189,7 @@ def test_documents_in_hand_at_the_end_are_written_down():
     begun = threading.Event()
 
     def chores() -> None:
-        documents.put(("stop", {}))
+        documents.put(Arrival(("stop", {}), "zmq"))
         os.kill(os.getpid(), signal.SIGTERM)
 
     service(agent, documents, begin=begun.set, chores=chores).run()
@@ -341,6 +218,48 @@ def test_work_on_the_books_alone_ends_when_it_is_done():
 def test_a_thread_that_cannot_go_on_stops_the_service():
     failing = Source([Fatal("the socket is gone")])
     agent, documents = NoFrames(), DocumentQueue(1)
-    made = Service(agent, failing, {}, Health("a", "b", "c"), documents=documents)  # type: ignore[arg-type]
+    made = service(agent, documents, sources={"zmq": failing})
     with pytest.raises(Fatal, match="the socket is gone"):
         made.run()
+
+
+def test_a_source_is_told_what_the_books_hold_and_not_before():
+    """Whoever keeps documents for us, as Kafka does, may then let go of them."""
+    agent, told_too_early = NoFrames(), list[int]()
+
+    class Careful(Source):
+        def acknowledge(self, count: int) -> None:
+            super().acknowledge(count)
+            if sum(self.acknowledged) > len(agent.noted):
+                told_too_early.append(count)
+
+    one = Careful([("event", {"n": n}) for n in range(7)])
+    other = Careful([("event", {"n": n}) for n in range(5)])
+
+    def finished() -> bool:
+        return one.dry.is_set() and other.dry.is_set()
+
+    sources = {"one": one, "other": other}
+    service(agent, DocumentQueue(2), sources=sources, finished=finished).run()
+    assert (sum(one.acknowledged), sum(other.acknowledged)) == (7, 5)
+    assert len(agent.noted) == 12
+    assert told_too_early == []
+
+
+def test_what_the_books_do_not_hold_is_not_acknowledged():
+    class FullDisk(NoFrames):
+        def note_all(self, documents: Iterable[Document]) -> None:
+            raise Fatal("the disk is full")
+
+    source = Source([("start", {}), ("stop", {})])
+    with pytest.raises(Fatal, match="full"):
+        service(FullDisk(), DocumentQueue(9), sources={"kafka": source}).run()
+    assert source.acknowledged == []
+
+
+def test_the_heartbeat_tells_the_sources_apart_where_they_differ():
+    health = Health("agent", "zmq, kafka", "pbs-1")
+    health.hear({"zmq": ("connected", 2), "kafka": ("connected", 1)})
+    assert (health.source_state, health.refused) == ("connected", 3)
+    health.hear({"zmq": ("connected", 2), "kafka": ("connecting", 1)})
+    assert health.source_state == "zmq connected, kafka connecting"

@@ -7,7 +7,7 @@ import zmq
 from pydantic import ValidationError
 
 from qd_agent.core.errors import Mistake
-from qd_agent.documents import SourceSettings
+from qd_agent.documents import ZmqSettings
 from qd_agent.documents.curve import make_keys, read_keys
 
 
@@ -129,4 +129,4 @@ def test_halves_of_different_pairs_are_told_apart(keys: Path, tmp_path: Path):
 def test_one_key_without_the_other_is_a_mistake_in_the_configuration():
     for wrong in ({"curve_server_key": "a.key"}, {"curve_secret_key": "a.key_secret"}):
         with pytest.raises(ValidationError, match="CURVE needs both"):
-            SourceSettings.model_validate(wrong)
+            ZmqSettings.model_validate(wrong)

@@ -6,10 +6,10 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from qd_agent.documents.settings import RouterSettings, SourceSettings
+from qd_agent.documents.settings import RouterSettings, ZmqSettings
 
 
-@pytest.mark.parametrize("settings", [SourceSettings, RouterSettings])
+@pytest.mark.parametrize("settings", [ZmqSettings, RouterSettings])
 def test_every_field_is_described_and_unknown_ones_are_named(settings):
     assert all(field.description for field in settings.model_fields.values())
     with pytest.raises(ValidationError, match="adress"):
@@ -17,8 +17,8 @@ def test_every_field_is_described_and_unknown_ones_are_named(settings):
 
 
 def test_defaults_are_those_of_a_local_proxy():
-    assert SourceSettings().address == "tcp://127.0.0.1:5578"
-    assert SourceSettings().max_document_bytes == 64 * 1024**2
+    assert ZmqSettings().address == "tcp://127.0.0.1:5578"
+    assert ZmqSettings().max_document_bytes == 64 * 1024**2
     assert (RouterSettings().streams, RouterSettings().dark_streams) == (["primary"], ["dark"])
 
 

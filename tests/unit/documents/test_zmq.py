@@ -9,8 +9,8 @@ import time
 import pytest
 import zmq
 
-from qd_agent.core.errors import BadFrame, Fatal, Unavailable
-from qd_agent.documents import SourceSettings, open_source
+from qd_agent.core.errors import BadFrame, Fatal, SaidBefore, Unavailable
+from qd_agent.documents import ZmqSettings, open_source
 from qd_agent.documents import zmq as zmq_source
 from qd_agent.documents.wire import dumps
 from qd_agent.documents.zmq import ZmqSource
@@ -32,7 +32,7 @@ class Peer:
         self.address = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
 
     def connect(self, **settings):
-        source = open_source(SourceSettings(address=self.address, **settings))
+        source = open_source(ZmqSettings(address=self.address, **settings))
         assert self.socket.poll(int(WAIT * 1000)), "nobody subscribed"
         self.subscription = self.socket.recv()
         return source
@@ -74,7 +74,7 @@ def test_documents_arrive_as_bluesky_publishes_them(proxy):
     from bluesky.callbacks.zmq import Publisher
 
     for_publishers, for_subscribers = proxy
-    source = open_source(SourceSettings(address=for_subscribers, prefix="raw"))
+    source = open_source(ZmqSettings(address=for_subscribers, prefix="raw"))
     publisher = Publisher(for_publishers, prefix=b"raw", serializer=dumps)
     try:
         documents = step_scan(3)
@@ -133,12 +133,29 @@ def test_hostile_messages_are_counted_and_the_source_goes_on(peer, capfd):
     assert MARK not in "".join(capfd.readouterr())
 
 
-def test_a_pickling_publisher_is_told_what_to_do(peer):
+def test_a_pickling_publisher_is_explained_once_and_counted_from_then_on(peer, monkeypatch):
     source = peer.connect()
+    body = pickle.dumps({"uid": "x"})
     try:
-        peer.socket.send(b" start " + pickle.dumps({"uid": "x"}))
-        with pytest.raises(BadFrame, match="set a safe serializer, see docs/how-to"):
+        for _ in range(3):
+            peer.socket.send(b" start " + body)
+        with pytest.raises(BadFrame, match="set a safe serializer, see docs/how-to/zmq") as first:
             source.receive(WAIT)
+        assert not isinstance(first.value, SaidBefore)
+        assert source.state.startswith("refused: pickled documents are refused")
+        for _ in range(2):
+            with pytest.raises(SaidBefore):
+                source.receive(WAIT)
+        assert source.refused == 3
+        monkeypatch.setattr(zmq_source, "EXPLAIN_AGAIN_S", 0.0)
+        source._explain_at = 0.0
+        peer.socket.send(b" start " + body)
+        with pytest.raises(BadFrame) as later:
+            source.receive(WAIT)
+        assert not isinstance(later.value, SaidBefore)
+        peer.socket.send(b" start " + dumps({"uid": "good"}))
+        assert source.receive(WAIT) == ("start", {"uid": "good"})
+        assert source.state == "connected", "it has been put right"
     finally:
         source.close()
 
@@ -155,7 +172,7 @@ def test_a_document_beyond_the_limit_is_named(peer):
 
 def test_a_server_that_speaks_no_zeromq_does_no_harm():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        source = open_source(SourceSettings(address=f"tcp://127.0.0.1:{server.getsockname()[1]}"))
+        source = open_source(ZmqSettings(address=f"tcp://127.0.0.1:{server.getsockname()[1]}"))
         connection, _ = server.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)) * 4)
         connection.close()
@@ -199,7 +216,7 @@ def test_whoever_answers_in_the_place_of_a_publisher_does_no_harm(peer, monkeypa
     monkeypatch.setattr(zmq_source, "RETRY_S", 0.1)
     imposter = Imposter(int(peer.address.rpartition(":")[2]))
     imposter.answer = answer
-    source = open_source(SourceSettings(address=f"tcp://127.0.0.1:{imposter.port}"))
+    source = open_source(ZmqSettings(address=f"tcp://127.0.0.1:{imposter.port}"))
     try:
         while not imposter.met.acquire(blocking=False):
             nothing_from(source)
@@ -218,7 +235,7 @@ def test_whoever_answers_in_the_place_of_a_publisher_does_no_harm(peer, monkeypa
 @pytest.mark.parametrize("address", ["nonsense", "tcp://", "tcp://host", "ftp://a:1", "tcp://a:b"])
 def test_an_address_that_is_none_is_fatal(address):
     with pytest.raises(Fatal, match=r"documents\.address") as caught:
-        ZmqSource(SourceSettings(address=address))
+        ZmqSource(ZmqSettings(address=address))
     assert "\n" not in str(caught.value)
 
 

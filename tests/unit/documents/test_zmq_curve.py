@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qd_agent.core.errors import Mistake
-from qd_agent.documents import SourceSettings, zmq
+from qd_agent.documents import ZmqSettings, zmq
 from qd_agent.documents.curve import make_keys
 from qd_agent.documents.zmq import ZmqSource
 from qd_agent.documents.zmq_link import CONNECTED, CONNECTING, NO_AGREEMENT, NO_ZMQ, NOT_ADMITTED
@@ -36,7 +36,7 @@ def short_pause(monkeypatch: pytest.MonkeyPatch):
 
 def source(address: str, server: Path | None = None, client: Path | None = None) -> ZmqSource:
     return ZmqSource(
-        SourceSettings(
+        ZmqSettings(
             address=address,
             curve_server_key=server and server / "publisher.key",
             curve_secret_key=client and client / "agent.key_secret",
