@@ -125,7 +125,8 @@ def _quality(refined: RefinedFile, found: Refinement) -> list[str]:
     source = "of the file" if found.measured_sigma else "estimated as counting noise"
     lines = [
         f"Rwp {found.rwp:.2%}, Rexp {found.rexp:.2%}, reduced χ² {found.reduced_chi2:.2f} (sigma "
-        f"{source}); errors are inflated by {found.inflation**0.5:.2f}",
+        f"{source}); residuals are {found.inflation**0.5:.2f} times that, "
+        f"{found.missed:.1%} of the nanocrystals' part is taken as missed by the model",
         f"strongest correlation {first} with {second} ({correlation:+.2f}); "
         f"{'converged' if found.converged else 'NOT CONVERGED'}, {found.agreeing} of "
         f"{found.starts} starts agree, {found.evaluations} evaluations",

@@ -14,8 +14,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.interpolate import BSpline, CubicSpline
+from scipy.interpolate import CubicSpline
 
+from qd_agent.inference.refinement_background import Background
 from qd_agent.inference.refinement_priors import TEXTURES
 from qd_agent.scattering.ensemble import lognormal_weights
 from qd_agent.scattering.form_factors import FormFactors, anomalous
@@ -27,19 +28,6 @@ Float = npt.NDArray[np.float64]
 FINE_START, FINE_END, FINE_STEP = 0.80, 15.49, 0.0056
 """Table of the partial sums, 1/Å. Clusters end at 18.6 nm, so a cubic through the table is exact to
 1e-5; the ends leave room for strain, zero shift and broadening."""
-
-KNOTS: tuple[float, ...] = (
-    0.98, 1.08, 1.18, 1.28, 1.38, 1.48, 1.6, 1.78, 1.96, 2.14, 2.34, 2.56, 2.82, 3.12, 3.48, 3.88,
-    4.32, 4.78, 5.26, 5.76, 6.4, 7.2, 8.2, 9.4, 10.8, 12.6, 15.01,
-)  # fmt: skip
-"""Background spline, 1/Å. Its pieces are as wide as the narrowest features of the liquids and
-glasses that the training set draws (sd 0.12 below 1.6, 0.2 near 2, 0.25 near 3, 0.4 near 5 1/Å):
-what the background cannot follow, the nanocrystals are bent to imitate (a halo at 2 1/Å that the
-spline missed turned 4 nm at a share of 5 % into 2 nm)."""
-
-KNOTS_BESIDE_SOLVENT: tuple[float, ...] = (0.98, 1.5, 2.4, 3.6, 5.2, 7.4, 10.5, 15.01)
-"""Background beside a measured solvent, 1/Å: what is left is air, Compton and fluorescence; a finer
-spline would leave nothing for the solvent to say."""
 
 USUAL_WAVELENGTH = 0.5642
 """Å; f'' and f'(S) where the wavelength is not known (f'(Pb) is then a parameter of the fit)."""
@@ -140,7 +128,7 @@ class PatternModel:
         q: shape (points,), 1/Å.
         wavelength: Å, or None.
         held: names of the parameters with priors, nonlinear and factors, in order.
-        solvent: a measured solvent on the same points, scaled by a parameter; or None.
+        background: columns on the same points.
     """
 
     def __init__(
@@ -149,7 +137,7 @@ class PatternModel:
         q: Float,
         wavelength: float | None,
         held: tuple[str, ...],
-        solvent: Float | None = None,
+        background: Background,
     ) -> None:
         self.q = q
         self._table = table
@@ -158,10 +146,9 @@ class PatternModel:
         factors = _factors(q)
         self._factor_names = tuple(n for n in held if n in factors)
         self._factors = np.array([factors[n] for n in self._factor_names])
-        basis, splines = _backgrounds(q, KNOTS if solvent is None else KNOTS_BESIDE_SOLVENT)
-        self._fixed = basis if solvent is None else np.column_stack([basis, solvent])
-        extra = () if solvent is None else ("solvent",)
-        self.linear = ("scale", *splines, *extra)
+        self.background = background
+        self._fixed = background.columns
+        self.linear = ("scale", *background.names)
         self.names = (*held, *self.linear)
         if set(held) != {*self.shaping, *self._factor_names}:
             raise ValueError(f"parameters without a meaning: {set(held) - set(factors)}")
@@ -212,12 +199,3 @@ def _factors(q: Float) -> dict[str, Float]:
         **{f"smooth_{k}": np.cos(np.pi * k * x) for k in range(1, 6)},
         **{f"texture_{n}": g for n, g in zip(TEXTURES, family_gains(q), strict=True)},
     }
-
-
-def _backgrounds(q: Float, at: tuple[float, ...]) -> tuple[Float, tuple[str, ...]]:
-    """Nonnegative splines that reach into the pattern, and their names."""
-    knots = np.concatenate([[at[0]] * 3, at, [at[-1]] * 3])
-    basis = np.asarray(BSpline.design_matrix(q, knots, 3).toarray(), dtype=np.float64)
-    seen = basis.max(axis=0) > 0.02
-    names = tuple(f"background_{i}" for i in np.flatnonzero(seen))
-    return basis[:, seen], names

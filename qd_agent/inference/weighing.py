@@ -24,6 +24,31 @@ REACH = 12
 """Bins over which a model's errors are alike: 0.13 1/Å, the width of a small crystal's peak."""
 
 
+class Banded:
+    """The inverse root of the covariance of noise and of what models miss.
+
+    Args:
+        where: indices of the points in use on an even grid, shape (n,), increasing.
+        noise: standard deviation of the counting noise there, shape (n,), positive.
+        missing: standard deviations (n,) of what models miss, each alike over `reach` points.
+        reach: in points of the grid.
+
+    Attributes:
+        log_determinant: of the covariance.
+    """
+
+    def __init__(
+        self, where: npt.NDArray[np.intp], noise: Float, missing: Sequence[Float], reach: int
+    ) -> None:
+        self._factor = cholesky_banded(_banded(where, noise, missing, reach), lower=True)
+        self.log_determinant = 2.0 * float(np.log(self._factor[0]).sum())
+
+    def whiten(self, columns: Float) -> Float:
+        """Columns (n, …) in units of the uncertainty, shape (n, …)."""
+        solved, _ = dtbtrs(self._factor, columns, uplo="L")
+        return np.asarray(solved, dtype=np.float64)
+
+
 class Weighing:
     """Products of columns with the inverse covariance of one pattern's bins in use.
 
@@ -39,18 +64,17 @@ class Weighing:
 
     def __init__(self, use: Bool, noise: Float, missing: Sequence[Float], liquids: Float) -> None:
         self.use = use
-        self._factor = cholesky_banded(_banded(np.flatnonzero(use), noise, missing), lower=True)
+        self._banded = Banded(np.flatnonzero(use), noise, missing, REACH)
         self._liquids = self.whiten(liquids)
         inner = np.eye(liquids.shape[1]) + self._liquids.T @ self._liquids
         self._inner = cho_factor(inner, lower=True)
-        self.log_determinant = 2.0 * float(
-            np.log(self._factor[0]).sum() + np.log(np.diag(self._inner[0])).sum()
+        self.log_determinant = self._banded.log_determinant + 2.0 * float(
+            np.log(np.diag(self._inner[0])).sum()
         )
 
     def whiten(self, columns: Float) -> Float:
         """Columns (bins, …) on the bins in use, in units of the uncertainty without the liquid."""
-        solved, _ = dtbtrs(self._factor, columns[self.use], uplo="L")
-        return np.asarray(solved, dtype=np.float64)
+        return self._banded.whiten(columns[self.use])
 
     def products(self, whitened: Float) -> Float:
         """X' C⁻¹ X of `whitened` columns, shape (m, m)."""
@@ -68,17 +92,19 @@ class Weighing:
         return np.asarray(cho_solve(self._inner, self._liquids.T @ whitened), dtype=np.float64)
 
 
-def _banded(where: npt.NDArray[np.intp], noise: Float, missing: Sequence[Float]) -> Float:
-    """Lower diagonals of the covariance, shape (REACH + 1, n); `where` are the bins' indices.
+def _banded(
+    where: npt.NDArray[np.intp], noise: Float, missing: Sequence[Float], reach: int
+) -> Float:
+    """Lower diagonals of the covariance, shape (reach + 1, n); `where` are the points' indices.
 
     The correlation is Wendland's ψ₃,₁, (1 − d)⁴ (4 d + 1): positive definite, smooth, zero from
     d = 1 on (Wendland, Adv. Comput. Math. 4, 389 (1995)).
     """
     count = where.size
-    bands = np.zeros((REACH + 1, count))
+    bands = np.zeros((reach + 1, count))
     bands[0] = noise**2
-    for offset in range(min(REACH + 1, count)):
-        distance = (where[offset:] - where[: count - offset]) / (REACH + 1.0)
+    for offset in range(min(reach + 1, count)):
+        distance = (where[offset:] - where[: count - offset]) / (reach + 1.0)
         alike = np.maximum(1.0 - distance, 0.0) ** 4 * (4.0 * distance + 1.0)
         for level in missing:
             bands[offset, : count - offset] += level[offset:] * level[: count - offset] * alike

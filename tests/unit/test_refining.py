@@ -13,7 +13,9 @@ from qd_agent.core.errors import Mistake
 from qd_agent.core.pattern import PUBLISHED_GRID, Pattern, normalize_area
 from qd_agent.core.prediction import Estimate, Sized, Verdict
 from qd_agent.figures import draw_refinements
+from qd_agent.inference.artifact import read_artifact
 from qd_agent.inference.refinement import Refiner
+from qd_agent.inference.settings import SizerSettings
 from qd_agent.refining import RefineRequest, read_solvent, refine_answer, refined_lines
 from qd_agent.scattering.form_factors import f0
 from qd_agent.sizing import FileAnswer
@@ -29,7 +31,8 @@ REFUSED = Estimate(verdict=Verdict.OUT_OF_DOMAIN, reason="this is no PbS")
 def refiner() -> Refiner:
     q = np.arange(0.8, 15.5, 0.01)
     form = {"form_q": q, "form_lead": f0("Pb", q), "form_sulfur": f0("S", q)}
-    return Refiner(SimpleNamespace(library=build_library(8.0), **form))
+    liquids = read_artifact(SizerSettings().model).liquids
+    return Refiner(SimpleNamespace(library=build_library(8.0), liquids=liquids, **form))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_a_sized_pattern_is_refined_and_drawn(refiner: Refiner, pattern: Pattern
     assert refined.refinement is not None
     assert abs(refined.refinement.number.value - 4.0) < 0.1
     text = "\n".join(refined_lines(refined))
-    for word in ("refined:", "volume-weighted", "B(Pb)", "Rwp", "Rexp", "inflated", "correlation"):
+    for word in ("refined:", "volume-weighted", "B(Pb)", "Rwp", "Rexp", "missed", "correlation"):
         assert word in text
     assert "network minus refinement +0." in text
     record = json.loads(json.dumps(refined.record(), allow_nan=False))

@@ -77,7 +77,15 @@ def test_text_arrays_structured_arrays_sets_and_paths_become_plain_values():
 @pytest.mark.parametrize(
     "value",
     [np.array([object()]), object(), 2**70, {1: 2}, b"raw", [[{"a": {b"k": 1}}]], "\ud800"],
-    ids=repr,
+    ids=[
+        "object array",
+        "object",
+        "large number",
+        "number as key",
+        "bytes",
+        "bytes as key",
+        "surrogate",
+    ],
 )
 def test_what_has_no_safe_form_is_not_encoded(value):
     with pytest.raises(BadFrame):

@@ -10,7 +10,10 @@ import pytest
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.pattern import PUBLISHED_GRID, Pattern, normalize_area
-from qd_agent.inference.refinement import Options, Refinement, Refiner, Start
+from qd_agent.inference.artifact import read_artifact
+from qd_agent.inference.refinement import Options, Refiner, Start
+from qd_agent.inference.refinement_result import Refinement
+from qd_agent.inference.settings import SizerSettings
 from qd_agent.scattering.form_factors import f0
 from training.background import liquid_background
 from training.debye import build_library
@@ -30,7 +33,11 @@ def refiner() -> Refiner:
     q = np.arange(0.8, 15.5, 0.01)
     return Refiner(
         SimpleNamespace(
-            library=build_library(12.0), form_q=q, form_lead=f0("Pb", q), form_sulfur=f0("S", q)
+            library=build_library(12.0),
+            form_q=q,
+            form_lead=f0("Pb", q),
+            form_sulfur=f0("S", q),
+            liquids=read_artifact(SizerSettings().model).liquids,
         )
     )
 
