@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from qd_agent.core.frame import FrameReference, Hdf5Location
+from qd_agent.core.frame import FrameReference, Hdf5Location, TiffLocation
 from qd_agent.ledger import Ledger
 
 _log = structlog.get_logger(__name__)
@@ -76,4 +76,6 @@ def _say(file: str, away: _Away) -> None:
 
 def _file(reference: FrameReference) -> str:
     location = reference.location
+    if isinstance(location, TiffLocation):  # a file a frame: their folder stands for all
+        return location.uri.rpartition("/")[0]
     return location.uri if isinstance(location, Hdf5Location) else reference.key.run_uid

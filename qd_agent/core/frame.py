@@ -28,7 +28,7 @@ class FrameKey(BaseModel):
 
 
 class Hdf5Location(BaseModel):
-    """One frame in a (possibly still growing) HDF5 dataset of shape (rows, height, width)."""
+    """One frame in a (possibly still growing) HDF5 dataset of shape (rows, *frame)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,10 +37,31 @@ class Hdf5Location(BaseModel):
     row: int = Field(ge=0, description="row of the frame along the first axis")
 
 
+class TiffLocation(BaseModel):
+    """One frame in a TIFF file: a page of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str = Field(description="file URI, made of what the documents gave; checked before use")
+    page: int = Field(ge=0, description="page of the file, from 0")
+
+
+class NoLocation(BaseModel):
+    """A frame that was taken, and of which the documents say nothing that leads to its pixels."""
+
+    model_config = ConfigDict(frozen=True)
+
+    missing: str = Field(description="what is missing, in a sentence")
+
+
 class InlineLocation(BaseModel):
     """One frame that travelled inside its event; the array is held by the reference itself."""
 
     model_config = ConfigDict(frozen=True)
+
+
+Location = Hdf5Location | TiffLocation | NoLocation | InlineLocation
+"""Where the pixels of a frame are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +72,7 @@ class FrameReference:
         key: the frame's name.
         time: UTC epoch seconds of its event (or of the document that announced it).
         location: where the pixels are.
-        shape: (height, width) as declared by the descriptor.
+        shape: (height, width) as declared by the descriptor; (channels,) of a strip detector.
         dtype: numpy dtype string as declared, or None when the descriptor is silent.
         readings: the scalar numbers of the same event (monitor, temperature, ...), by data key.
         array: the pixels, for `InlineLocation` only.
@@ -59,8 +80,8 @@ class FrameReference:
 
     key: FrameKey
     time: float
-    location: Hdf5Location | InlineLocation
-    shape: tuple[int, int]
+    location: Location
+    shape: tuple[int, ...]
     dtype: str | None = None
     readings: Mapping[str, float] = field(default_factory=dict[str, float])
     array: npt.NDArray[np.generic] | None = None
@@ -68,7 +89,7 @@ class FrameReference:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame in hand: `image` has shape (height, width) in storage order, any real dtype."""
+    """A frame in hand: `image` has its reference's shape, in storage order, any real dtype."""
 
     reference: FrameReference
     image: npt.NDArray[np.generic]

@@ -1,15 +1,14 @@
-"""What descriptors and stream_resources say about where frames are and what they look like."""
+"""What descriptors say frames look like: the data keys that hold them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import cast
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.documents.schema import bounded, checked_name, mapping
-
-HDF5 = "application/x-hdf5"
+from qd_agent.documents.schema import bounded, checked_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +17,14 @@ class ImageKey:
 
     Attributes:
         name: the data key.
-        height: rows of one frame.
-        width: columns of one frame.
+        shape: of one frame: (height, width), or (channels,) of a strip detector.
         frames: frames in one event.
         dtype: numpy dtype string as declared, or None.
         external: whether the pixels lie in a file rather than in the event.
     """
 
     name: str
-    height: int
-    width: int
+    shape: tuple[int, ...]
     frames: int
     dtype: str | None
     external: bool
@@ -58,20 +55,11 @@ class Descriptor:
         return [key for key in self.images.values() if not key.external]
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A dataset in an HDF5 file, as a stream_resource names it."""
-
-    uid: str
-    data_key: str
-    uri: str
-    dataset: str
-
-
 def read_descriptor(
     doc: Mapping[str, object],
     streams: Collection[str],
     data_keys: Collection[str] | None,
+    strips: Collection[str],
     max_frames: int,
 ) -> Descriptor:
     """Read a valid descriptor document.
@@ -80,6 +68,7 @@ def read_descriptor(
         doc: the document.
         streams: names of the streams that are followed.
         data_keys: the detectors' data keys, or None for every key with a 2-D shape.
+        strips: data keys of the detectors that have one axis.
         max_frames: most frames that one event may hold.
 
     Raises:
@@ -91,7 +80,8 @@ def read_descriptor(
     if stream in streams:
         checked_name(stream, "stream")
         for name, key in keys.items():
-            image = _image_key(name, key) if data_keys is None or name in data_keys else None
+            wanted = data_keys is None or name in data_keys or name in strips
+            image = _image_key(name, key, 1 if name in strips else 2) if wanted else None
             if image is not None and image.frames > max_frames:
                 raise BadFrame(
                     f"data key {name!r} declares {image.frames} frames in each event, more than "
@@ -102,48 +92,20 @@ def read_descriptor(
     return Descriptor(stream, images, any(not key.get("external") for key in keys.values()))
 
 
-def read_resource(doc: Mapping[str, object]) -> Resource:
-    """Read a valid stream_resource document.
-
-    Raises:
-        BadFrame: not an HDF5 dataset, or a text too long to be kept.
-    """
-    uid, data_key = bounded(str(doc["uid"]), "uid"), bounded(str(doc["data_key"]), "data key")
-    mimetype = str(doc["mimetype"])
-    if mimetype != HDF5:
-        raise BadFrame(
-            f"frames of {data_key[:40]!r} are {mimetype[:60]!r}, which cannot be read; {HDF5} can"
-        )
-    dataset = mapping(doc, "parameters").get("dataset")
-    if not isinstance(dataset, str) or not dataset:
-        raise BadFrame(
-            f"stream_resource of {data_key[:40]!r} names no dataset in its parameters; its frames "
-            "cannot be found"
-        )
-    uri = _one_spelling(bounded(str(doc["uri"]), "URI"))
-    return Resource(uid, data_key, uri, bounded(dataset, "dataset"))
-
-
-def _one_spelling(uri: str) -> str:
-    """Spell a local file as Tiled does, so that one file told by both is not taken for two."""
-    return f"file://localhost/{uri[8:]}" if uri.startswith("file:///") else uri
-
-
-def _image_key(name: str, key: Mapping[str, object]) -> ImageKey | None:
-    """Read a data key; None when what it declares is no image of known size."""
+def _image_key(name: str, key: Mapping[str, object], axes: int) -> ImageKey | None:
+    """Read a data key; None when what it declares is no frame of known size."""
     shape = key.get("shape")
     if key.get("dtype") != "array" or not isinstance(shape, (list, tuple)):
         return None
     sizes = list(cast("list[object]", shape))
-    if len(sizes) not in {2, 3} or any(type(size) is not int or size < 1 for size in sizes):
+    if not axes <= len(sizes) <= axes + 1 or any(type(s) is not int or s < 1 for s in sizes):
         return None
-    *frames, height, width = cast("list[int]", sizes)
+    numbers = cast("list[int]", sizes)
     dtype = key.get("dtype_numpy")
     return ImageKey(
         name=checked_name(name, "data key"),
-        height=height,
-        width=width,
-        frames=frames[0] if frames else 1,
+        shape=tuple(numbers[-axes:]),
+        frames=prod(numbers[:-axes]),
         dtype=dtype if isinstance(dtype, str) and dtype else None,
         external=bool(key.get("external")),
     )

@@ -6,7 +6,8 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qd_agent.core.frame import FrameReference
-from qd_agent.documents.layout import Descriptor, ImageKey, Resource
+from qd_agent.documents.layout import Descriptor, ImageKey
+from qd_agent.documents.resources import Resource
 from qd_agent.documents.run import Announced, Run
 
 
@@ -47,9 +48,7 @@ def held_in_files(
     for descriptor in run.descriptors.values():
         counts: list[int] = []
         for key in descriptor.external:
-            files = {
-                (r.uri, r.dataset) for r in run.resources.values() if r and r.data_key == key.name
-            }
+            files = {r.file for r in run.resources.values() if r and r.data_key == key.name}
             if not files or not files <= lengths.keys():
                 continue
             others = {
@@ -131,7 +130,7 @@ def _in_the_rest(run: Run, lost: _Lost) -> Iterator[FrameReference]:
     if run.has_unknown_files(lost.descriptor.stream):
         return
     resources = [r for r in run.resources.values() if r and r.data_key == lost.key.name]
-    datasets = {(r.uri, r.dataset): r for r in resources}
+    datasets = {r.file: r for r in resources}
     if len(datasets) == 1:
         (resource,) = datasets.values()
         end = run.claims(resource).stop

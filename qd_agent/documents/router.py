@@ -10,8 +10,9 @@ from typing import cast
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
-from qd_agent.documents.layout import read_descriptor, read_resource
+from qd_agent.documents.layout import read_descriptor
 from qd_agent.documents.recovery import held_in_files, recover
+from qd_agent.documents.resources import read_resource
 from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
 from qd_agent.documents.schema import (
     LARGEST,
@@ -78,10 +79,13 @@ class Router:
         return run is not None and any(d.images for d in run.descriptors.values())
 
     def datasets(self, run_uid: str) -> list[tuple[str, str]]:
-        """Give the datasets (URI, path in the file) that an open run has announced."""
+        """Give the datasets (URI, path in the file) that an open run has announced.
+
+        Sequences of files are not among them.
+        """
         run = self._runs.get(run_uid)
         resources = [] if run is None else [r for r in run.resources.values() if r is not None]
-        return list(dict.fromkeys((r.uri, r.dataset) for r in resources))
+        return list(dict.fromkeys((r.uri, r.dataset) for r in resources if r.countable))
 
     def catch_up(
         self, run_uid: str, lengths: Mapping[tuple[str, str], int]
@@ -166,7 +170,11 @@ class Router:
             return []
         bounded(uid, "uid")
         descriptor = read_descriptor(
-            doc, self._streams, self._settings.data_keys, self._settings.max_waiting_frames
+            doc,
+            self._streams,
+            self._settings.data_keys,
+            self._settings.strips,
+            self._settings.max_waiting_frames,
         )
         owner = self._run_of.get(uid)
         if owner is not None:

@@ -9,9 +9,10 @@ from math import isfinite
 import numpy as np
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location, InlineLocation
-from qd_agent.documents.layout import Descriptor, ImageKey, Resource
+from qd_agent.core.frame import FrameKey, FrameReference, InlineLocation
+from qd_agent.documents.layout import Descriptor, ImageKey
 from qd_agent.documents.ranges import Ranges
+from qd_agent.documents.resources import Resource
 from qd_agent.documents.track import MAX_BREAKS, Track
 
 MAX_NAMES = 10_000
@@ -96,7 +97,7 @@ class Run:
 
     def claims(self, resource: Resource) -> Ranges:
         """Give the indices of a dataset that belong to some event, whichever stream it is of."""
-        return self._claims.setdefault((resource.uri, resource.dataset), Ranges())
+        return self._claims.setdefault(resource.file, Ranges())
 
     def has_unknown_files(self, stream: str) -> bool:
         """Tell whether rows of a stream were announced in a dataset that nothing else named."""
@@ -126,7 +127,7 @@ class Run:
         if claims.pieces > MAX_BREAKS:
             raise BadFrame(f"the run has more than {MAX_BREAKS} gaps in the indices of a dataset")
         key = datum.descriptor.images.get(datum.resource.data_key)
-        users = self._users.setdefault((datum.resource.uri, datum.resource.dataset), set())
+        users = self._users.setdefault(datum.resource.file, set())
         if key is None:
             users.add(datum.descriptor.stream)
             claims.add(datum.start, datum.stop)
@@ -223,14 +224,13 @@ class Run:
     def _frames(self, announced: Announced, event: Event | None) -> Iterator[FrameReference]:
         key, resource = announced.key, announced.resource
         for frame in range(key.frames):
-            row = announced.index * key.frames + frame
             yield FrameReference(
                 key=self._key(
                     announced.descriptor.stream, key, announced.seq_num, announced.take, frame
                 ),
                 time=announced.time if event is None else event.time,
-                location=Hdf5Location(uri=resource.uri, dataset=resource.dataset, row=row),
-                shape=(key.height, key.width),
+                location=resource.location(key, announced.index, frame),
+                shape=key.shape,
                 dtype=key.dtype,
                 readings={} if event is None else dict(event.readings),
             )
@@ -248,7 +248,7 @@ class Run:
                 key=self._key(descriptor.stream, key, event.seq_num, len(uids) - 1, frame),
                 time=event.time,
                 location=InlineLocation(),
-                shape=(key.height, key.width),
+                shape=key.shape,
                 dtype=key.dtype,
                 readings=dict(event.readings),
                 array=None if images is None else images[frame],
@@ -270,16 +270,17 @@ def scalar_readings(data: Mapping[str, object]) -> dict[str, float]:
 
 
 def _images(value: object, key: ImageKey) -> np.ndarray | None:
-    """Give an event's images, shape (frames, ?, ?), or None when they are no such array.
+    """Give an event's images, shape (frames, ...), or None when they are no such array.
 
-    Their height and width are left to the reader, which reports a mismatch as a bad frame.
+    The other sizes are left to the reader, which reports a mismatch as a bad frame.
     """
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError):  # ragged rows, integers beyond 64 bits
         return None
-    if array.ndim == 2:
+    axes = len(key.shape)
+    if array.ndim == axes:
         array = array[np.newaxis]
-    if array.dtype.kind not in "buif" or array.ndim != 3 or array.shape[0] != key.frames:
+    if array.dtype.kind not in "buif" or array.ndim != axes + 1 or array.shape[0] != key.frames:
         return None
     return array

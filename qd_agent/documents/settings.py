@@ -80,6 +80,11 @@ class RouterSettings(BaseModel):
         description="data keys of the detectors; none given means every key that declares a "
         "two-dimensional array, inside the event or in a file",
     )
+    strips: list[str] = Field(
+        default=[],
+        description="data keys of detectors with one axis (strips, or images integrated already); "
+        "those that `detectors` describes as such need not be named here",
+    )
 
     max_open_runs: int = Field(
         default=64,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.documents.layout import Resource
 from qd_agent.documents.ranges import Ranges
+from qd_agent.documents.resources import Resource
 
 MAX_BREAKS = 10_000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +20,7 @@ def check_image(
     """Refuse an image that is not what the descriptor declared, before its pixels are touched.
 
     Args:
-        reference: the frame, with its declared shape (height, width).
+        reference: the frame, with its declared shape.
         shape: shape of the image that was found.
         kind: numpy kind of its dtype.
         max_pixels: largest number of pixels allowed.
@@ -31,10 +33,10 @@ def check_image(
             f"frame {reference.key}: the image has shape {tuple(shape)}, its descriptor declares "
             f"{tuple(reference.shape)}"
         )
-    if shape[0] * shape[1] > max_pixels:
+    if math.prod(shape) > max_pixels:
         raise BadFrame(
-            f"frame {reference.key}: {shape[0]} × {shape[1]} pixels are more than max_pixels = "
-            f"{max_pixels}"
+            f"frame {reference.key}: {' × '.join(map(str, shape))} pixels are more than "
+            f"max_pixels = {max_pixels}"
         )
     if kind not in REAL_KINDS:
         raise BadFrame(f"frame {reference.key}: the image's values are not real numbers")
@@ -62,3 +64,17 @@ def declared_dtype(reference: FrameReference) -> np.dtype[np.generic] | None:
         f"frame {reference.key}: its descriptor declares dtype_numpy {text[:40]!r}; expected a "
         "code of real numbers such as '<u4'"
     )
+
+
+def check_declared(reference: FrameReference, found: np.dtype[np.generic]) -> None:
+    """Compare a file's dtype with the declared one; the byte order is the file's own affair.
+
+    Raises:
+        BadFrame: they differ, or the declared one is no dtype of real numbers.
+    """
+    declared = declared_dtype(reference)
+    if declared is not None and (declared.kind, declared.itemsize) != (found.kind, found.itemsize):
+        raise BadFrame(
+            f"frame {reference.key}: the file holds {found} values, its descriptor declares "
+            f"{declared}"
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,18 +15,15 @@ import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Hdf5Location
-from qd_agent.frames.checks import check_image, declared_dtype
+from qd_agent.frames.checks import check_declared, check_image
 from qd_agent.frames.hdf5_chunks import check_chunks
 from qd_agent.frames.hdf5_links import Search
 from qd_agent.frames.paths import resolve
+from qd_agent.frames.patience import LONGEST_PAUSE_S, Patience, reason_of
 from qd_agent.frames.settings import FrameSettings
 
 MAX_OPEN = 8
 """Live datasets kept open; a detector that starts a file per scan would use up more and more."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.1
-"""Pause between two tries: doubled from the first up to the longest."""
-STALLED_REMEMBERED = 1000
-"""Files remembered that kept a frame waiting in vain."""
 
 _HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError)
 """What h5py raises for files that are incomplete, locked, truncated or broken."""
@@ -39,9 +35,9 @@ class Hdf5Reader:
     def __init__(
         self, settings: FrameSettings, stopping: Callable[[], bool] = lambda: False
     ) -> None:
-        self._settings, self._stopping = settings, stopping
+        self._settings = settings
+        self._patience = Patience(settings.deadline_s, stopping)
         self._live: OrderedDict[tuple[Path, str], tuple[Search, h5py.Dataset]] = OrderedDict()
-        self._stalled: OrderedDict[str, None] = OrderedDict()
 
     def read(self, reference: FrameReference, location: Hdf5Location) -> Frame:
         """Read one frame; tries again until the deadline while the file may still be growing.
@@ -54,28 +50,20 @@ class Hdf5Reader:
             Unavailable: not there, not complete or not long enough by the deadline; it may
                 still become so. Also when we are told to stop.
         """
-        started = time.monotonic()
-        patience = 0.0 if location.uri in self._stalled else self._settings.deadline_s
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                image = self._try(reference, location)
-            except (Unavailable, *_HDF5_FAILURES) as error:
-                # A row that is not there yet needs no new look at the file, at first.
-                if not isinstance(error, Unavailable) or pause >= LONGEST_PAUSE_S:
-                    self._forget(location)
-                waited = time.monotonic() - started
-                if waited + pause > patience or self._stopping():
-                    self._remember_stall(location)
-                    raise Unavailable(
-                        f"frame {reference.key} is not readable after {waited:.1f} s: "
-                        f"{_reason(error)}"
-                    ) from error
-            else:
-                self._stalled.pop(location.uri, None)
-                return Frame(reference, image)
-            time.sleep(pause)
-            pause = min(2.0 * pause, LONGEST_PAUSE_S)
+
+        def forget(error: Exception, pause: float) -> None:
+            # A row that is not there yet needs no new look at the file, at first.
+            if not isinstance(error, Unavailable) or pause >= LONGEST_PAUSE_S:
+                self._forget(location)
+
+        image = self._patience.wait_for(
+            location.uri,
+            reference.key,
+            lambda: self._try(reference, location),
+            _HDF5_FAILURES,
+            after=forget,
+        )
+        return Frame(reference, image)
 
     def length(self, location: Hdf5Location) -> int:
         """Give the number of frames in a dataset, as it is now.
@@ -90,12 +78,13 @@ class Hdf5Reader:
         try:
             shape = search.dataset(path, location.dataset).shape
         except _HDF5_FAILURES as error:
-            raise Unavailable(f"{path} cannot be opened: {_reason(error)}") from error
+            raise Unavailable(f"{path} cannot be opened: {reason_of(error)}") from error
         finally:
             search.close()
-        if shape is None or len(shape) not in {3, 4}:
+        if shape is None or not 2 <= len(shape) <= 4:
             raise BadFrame(f"dataset {location.dataset!r} in {path} has shape {shape}")
-        return math.prod(shape[:-2])
+        # With two axes it is a strip detector's.
+        return math.prod(shape[:-2]) if len(shape) > 2 else int(shape[0])
 
     def close(self) -> None:
         """Close every open file."""
@@ -144,31 +133,24 @@ class Hdf5Reader:
         with suppress(BadFrame, Unavailable):
             self._drop(resolve(location.uri, self._settings))
 
-    def _remember_stall(self, location: Hdf5Location) -> None:
-        self._stalled[location.uri] = None
-        self._stalled.move_to_end(location.uri)
-        while len(self._stalled) > STALLED_REMEMBERED:
-            self._stalled.popitem(last=False)
-
 
 def _read_row(
     dataset: h5py.Dataset, reference: FrameReference, row: int, settings: FrameSettings
 ) -> npt.NDArray[np.generic]:
-    """Read frame `row` of a dataset of shape (rows, H, W) or (rows, n, H, W)."""
+    """Read frame `row` of a dataset of shape (rows, *frame) or (rows, n, *frame)."""
     dataset.refresh()  # Dataset.refresh, because the shape of DatasetID.refresh stays cached
-    shape = dataset.shape
-    if shape is None or len(shape) not in {3, 4}:
-        raise BadFrame(
-            f"dataset {dataset.name!r} has shape {shape}; frames need (rows, height, width)"
-        )
+    shape, axes = dataset.shape, len(reference.shape)
+    if shape is None or not axes + 1 <= len(shape) <= axes + 2:
+        wanted = "(rows, height, width)" if axes == 2 else "(rows, channels)"
+        raise BadFrame(f"dataset {dataset.name!r} has shape {shape}; frames need {wanted}")
     dtype = _dtype(dataset)
-    check_image(reference, shape[-2:], dtype.kind, settings.max_pixels)
-    _check_declared(reference, dtype)
-    per_row = shape[1] if len(shape) == 4 else 1
+    check_image(reference, shape[-axes:], dtype.kind, settings.max_pixels)
+    check_declared(reference, dtype)
+    per_row = shape[1] if len(shape) == axes + 2 else 1
     rows = shape[0] * per_row
     if row >= rows:
         raise Unavailable(f"the dataset holds {rows} frames, this is frame {row} counted from 0")
-    place = (row // per_row, row % per_row) if len(shape) == 4 else (row,)
+    place = (row,) if len(shape) == axes + 1 else (row // per_row, row % per_row)
     check_chunks(dataset, place, settings.max_chunk_bytes)
     return np.asarray(dataset[place])
 
@@ -180,16 +162,6 @@ def _dtype(dataset: h5py.Dataset) -> np.dtype[np.generic]:
         raise BadFrame(f"dataset {dataset.name!r} holds no numbers: {error}") from error
 
 
-def _check_declared(reference: FrameReference, found: np.dtype[np.generic]) -> None:
-    """Compare kind and size; the byte order is the file's own affair."""
-    declared = declared_dtype(reference)
-    if declared is not None and (declared.kind, declared.itemsize) != (found.kind, found.itemsize):
-        raise BadFrame(
-            f"frame {reference.key}: the file holds {found} values, its descriptor declares "
-            f"{declared}"
-        )
-
-
 def _check_filters(dataset: h5py.Dataset, path: Path) -> None:
     plist = dataset.id.get_create_plist()
     for at in range(plist.get_nfilters()):
@@ -199,8 +171,3 @@ def _check_filters(dataset: h5py.Dataset, path: Path) -> None:
                 f"dataset {dataset.name!r} in {path} is compressed with filter {code} "
                 f"({name.decode(errors='replace')[:40]}), which is not installed"
             )
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    return " ".join(text.split())[:200]

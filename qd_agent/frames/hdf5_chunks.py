@@ -37,7 +37,7 @@ def check_chunks(dataset: h5py.Dataset, row: Sequence[int], max_bytes: int) -> N
 
     Args:
         dataset: chunked or not.
-        row: index of the frame along all axes but the last two.
+        row: index of the frame along the axes before its own.
         max_bytes: most bytes that a chunk may become.
 
     Raises:
@@ -85,13 +85,14 @@ def _packs(options: Sequence[int]) -> bool:
 def _offsets(
     shape: Sequence[int], chunks: Sequence[int], row: Sequence[int]
 ) -> Iterator[tuple[int, ...]]:
-    height, width = shape[-2:]
-    down, right = range(0, height, chunks[-2]), range(0, width, chunks[-1])
-    if len(down) * len(right) > MAX_CHUNKS:
-        raise BadFrame(f"the frame is cut into {len(down) * len(right)} chunks, too many to read")
-    above = tuple(at // size * size for at, size in zip(row, chunks[:-2], strict=True))
-    for y, x in product(down, right):
-        yield (*above, y, x)
+    before = len(row)
+    along = [range(0, n, size) for n, size in zip(shape[before:], chunks[before:], strict=True)]
+    pieces = math.prod(map(len, along))
+    if pieces > MAX_CHUNKS:
+        raise BadFrame(f"the frame is cut into {pieces} chunks, too many to read")
+    above = tuple(at // size * size for at, size in zip(row, chunks[:before], strict=True))
+    for within in product(*along):
+        yield (*above, *within)
 
 
 def _check_one(

@@ -11,13 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from qd_agent.core.frame import (
-    FrameKey,
-    FrameReference,
-    Hdf5Location,
-    InlineLocation,
-    RunClosed,
-)
+from qd_agent.core.frame import FrameKey, FrameReference, Location, RunClosed
 from qd_agent.core.prediction import Prediction
 
 
@@ -160,7 +154,7 @@ def identity(key: FrameKey) -> tuple[str, str, str, int, int]:
     return key.run_uid, key.stream, key.data_key, key.seq_num, key.index
 
 
-_LOCATION: TypeAdapter[Hdf5Location | InlineLocation] = TypeAdapter(Hdf5Location | InlineLocation)
+_LOCATION: TypeAdapter[Location] = TypeAdapter(Location)
 
 
 def plain_json(document: Mapping[str, object]) -> str:
@@ -193,7 +187,7 @@ def reference_from_json(text: str, image: object) -> FrameReference:
         key=FrameKey.model_validate(fields["key"]),
         time=fields["time"],
         location=_LOCATION.validate_python(fields["location"]),
-        shape=(fields["shape"][0], fields["shape"][1]),
+        shape=tuple(fields["shape"]),
         dtype=fields["dtype"],
         readings=fields["readings"],
         array=_array_from_bytes(image) if isinstance(image, bytes) else None,

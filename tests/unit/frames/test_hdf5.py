@@ -15,23 +15,25 @@ import pytest
 
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location
-from qd_agent.frames import FrameSettings, hdf5, open_reader
+from qd_agent.frames import FrameSettings, hdf5, open_reader, patience
 
 H, W = 8, 6
 WAIT = 20.0
 """Deadline of readers whose frame does come; only a failing test uses it up."""
 
 WRITER = """
-import sys, h5py, numpy as np
+import sys, h5py, hdf5plugin, numpy as np
 path, mode = sys.argv[1:]
+filters = {"gzip": {"compression": "gzip"}, "lz4": hdf5plugin.LZ4(), "zstd": hdf5plugin.Zstd(),
+           "bitshuffle": hdf5plugin.Bitshuffle(), "blosc": hdf5plugin.Blosc()}
 file = dataset = None
 print("ready", flush=True)
 for command, *args in map(str.split, sys.stdin):
     if command == "create":
         file = h5py.File(path, "w", libver="latest" if "swmr" in mode else "earliest")
         dataset = file.create_dataset("entry/data", shape=(0, 8, 6), maxshape=(None, 8, 6),
-                                      chunks=(1, 8, 6), dtype="<u4",
-                                      compression="gzip" if "gzip" in mode else None)
+                                      chunks=(3 if "threes" in mode else 1, 8, 6), dtype="<u4",
+                                      **next((f for m, f in filters.items() if m in mode), {}))
         if "swmr" in mode:
             file.swmr_mode = True
     elif command == "append":
@@ -137,7 +139,10 @@ def not_yet(reader, reference, reason):
     refused(reader, reference, reason, error=Unavailable)
 
 
-@pytest.mark.parametrize("mode", ["swmr", "swmr gzip"])
+@pytest.mark.parametrize(
+    "mode",
+    ["swmr", "swmr gzip threes", "swmr lz4", "swmr bitshuffle", "swmr zstd threes", "swmr blosc"],
+)
 def test_frames_are_read_while_another_process_appends_them(path, start_writer, open_with, mode):
     writer, reader = start_writer(mode), open_with(deadline_s=WAIT)
     writer("create")
@@ -169,7 +174,7 @@ def test_a_frame_announced_before_it_is_written_is_waited_for(path, start_writer
     written, result = threading.Event(), []
     thread = threading.Thread(target=lambda: result.append(reader.read(frame(path, 1)).image))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hdf5, "time", Clock)
+        patch.setattr(patience, "time", Clock)
         thread.start()
         assert waiting.wait(WAIT), "the reader did not wait for a file that is not there"
         writer("create")
@@ -239,7 +244,7 @@ def test_a_stalled_file_is_not_waited_for_in_full_again(path, open_with):
             pauses.append(seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hdf5, "time", Clock)
+        patch.setattr(patience, "time", Clock)
         not_yet(reader, frame(path, 1), "holds 1 frames")
         first, pauses[:] = sum(pauses), []
         not_yet(reader, frame(path, 2), "holds 1 frames")
@@ -248,7 +253,7 @@ def test_a_stalled_file_is_not_waited_for_in_full_again(path, open_with):
     write(path, images(2), "more")  # the file is not waited for until it yields a frame
     assert np.array_equal(reader.read(frame(path, 1, "more")).image, images(2)[1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hdf5, "time", Clock)
+        patch.setattr(patience, "time", Clock)
         not_yet(reader, frame(path, 1), "holds 1 frames")
     assert 0.1 < sum(pauses) <= 0.2
 
@@ -341,6 +346,18 @@ def test_a_dataset_of_several_frames_a_row_is_counted_through(path, open_with):
     for row in range(6):
         assert np.array_equal(reader.read(frame(path, row)).image, data[row // 3, row % 3])
     not_yet(reader, frame(path, 6), "holds 6 frames")
+
+
+@pytest.mark.parametrize("shape", [(2, 40), (2, 3, 40)])
+def test_strips_are_read_as_rows_of_one_axis(path, open_with, shape):
+    data = np.arange(np.prod(shape), dtype="<u4").reshape(shape)
+    write(path, data, chunks=(1, *shape[1:]), compression="gzip")
+    reader = open_with()
+    for row, strip in enumerate(data.reshape(-1, 40)):
+        assert np.array_equal(reader.read(frame(path, row, shape=(40,))).image, strip)
+    not_yet(reader, frame(path, data.size // 40, shape=(40,)), "frames, this is frame")
+    refused(reader, frame(path, 0, shape=(41,)), "its descriptor declares")
+    assert reader.length(path.as_uri(), "/entry/data") == 2
 
 
 def test_compressed_frames_are_read(path, open_with):
