@@ -12,6 +12,7 @@ import typer
 from qd_agent import __version__
 from qd_agent.books_cli import register as register_books
 from qd_agent.core.errors import Mistake, QdError
+from qd_agent.dashboard_cli import register as register_dashboard
 from qd_agent.keys_cli import register as register_keys
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 register_books(app)
 register_keys(app)
+register_dashboard(app)
 
 _USER_MISTAKE, _FATAL = 2, 1
 
@@ -261,6 +263,9 @@ def demo(
         typer.Option(metavar="DIR", help="Where frames, books and plot go [default: temporary]."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated synthesis.")] = 1,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Serve the live page meanwhile.")
+    ] = True,
 ) -> None:
     """A synthesis, a beamline and the agent on this machine, with the truth beside each size.
 
@@ -273,6 +278,6 @@ def demo(
     """
     from qd_agent.demo import DemoOptions, run_demo
 
-    options = DemoOptions(frames, rate, headless, json_file, keep, output, seed)
+    options = DemoOptions(frames, rate, headless, json_file, keep, output, seed, dashboard)
     if not run_demo(options):
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qd_agent.core.errors import Mistake
+from qd_agent.dashboard.settings import DashboardSettings
 from qd_agent.documents.settings import RouterSettings, SourceSettings, ZmqSettings
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
@@ -85,6 +86,9 @@ class Config(BaseModel):
     )
     redis: RedisSettings = Field(default_factory=RedisSettings, description="live predictions")
     tiled: TiledSettings = Field(default_factory=TiledSettings, description="predictions to keep")
+    dashboard: DashboardSettings = Field(
+        default_factory=DashboardSettings, description="the live page"
+    )
 
     def numbers_hash(self) -> str:
         """Hash of the settings that a number depends on (router, reduction, sizer)."""

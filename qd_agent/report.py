@@ -10,7 +10,6 @@ from pathlib import Path
 
 from qd_agent.core.errors import Mistake
 from qd_agent.core.prediction import Estimate, Verdict
-from qd_agent.embedded import find_server
 from qd_agent.figures import draw_patterns, draw_refinements, headline
 from qd_agent.refining import (
     RefinedFile,
@@ -20,8 +19,8 @@ from qd_agent.refining import (
     refined_headline,
     refined_lines,
 )
-from qd_agent.sinks import RedisConnection, resolve_redis
 from qd_agent.sizing import FileAnswer, Unit, size_files
+from qd_agent.whereabouts import where_redis_is
 
 
 def print_answers(
@@ -137,7 +136,7 @@ def print_status(config: Path | None, data: Path | None, *, as_json: bool) -> bo
     """
     from qd_agent.sinks.checks import read_status  # noqa: PLC0415 - the Redis client
 
-    agents = read_status(*_where_redis_is(config, data))
+    agents = read_status(*where_redis_is(config, data))
     if as_json:
         sys.stdout.write(json.dumps(agents, indent=2) + "\n")
     elif not agents:
@@ -147,26 +146,6 @@ def print_status(config: Path | None, data: Path | None, *, as_json: bool) -> bo
             "\n\n".join("\n".join(health_lines(agent, time.time())) for agent in agents) + "\n"
         )
     return bool(agents)
-
-
-def _where_redis_is(config: Path | None, data: Path | None) -> tuple[RedisConnection, str]:
-    prefix, folder = "qd", data
-    if config is not None:
-        from qd_agent.config import load_config  # noqa: PLC0415 - only with a configuration
-
-        settings = load_config(config)
-        prefix, folder = settings.redis.prefix, data or settings.data
-        configured = resolve_redis(settings.redis)
-        if configured is not None:
-            return configured, prefix
-    folder = folder or Path("qd-data")
-    running = find_server(folder / "redis")
-    if running is None:
-        raise Mistake(
-            f"no embedded Redis runs in {folder}: is the agent up? "
-            "Give its configuration, or its data folder with --data"
-        )
-    return RedisConnection(running.url, running.secret), prefix
 
 
 def health_lines(agent: Mapping[str, str], now: float) -> list[str]:

@@ -18,6 +18,7 @@ class DemoOptions:
         keep: leave agent and servers running until Ctrl-C.
         output: folder for everything, or None for a temporary one that stays for a look.
         seed: of the simulated synthesis.
+        dashboard: show the live page meanwhile.
     """
 
     frames: int = 60
@@ -27,6 +28,7 @@ class DemoOptions:
     keep: bool = False
     output: Path | None = None
     seed: int = 1
+    dashboard: bool = True
 
 
 def run_demo(options: DemoOptions) -> bool:

@@ -1,4 +1,4 @@
-"""The two processes of the demo: the simulated beamline and the agent."""
+"""The processes of the demo: the simulated beamline, the agent and the live page."""
 
 from __future__ import annotations
 
@@ -95,6 +95,14 @@ def start_agent(folder: Path, address: str, redis: RunningServer, tiled: Running
     write_private(folder / "redis.secret", redis.secret + "\n")
     write_private(folder / "tiled.secret", tiled.secret + "\n")
     return _start("agent", ["-m", "qd_agent", "run", str(config)], folder, {})
+
+
+def start_dashboard(folder: Path, target: float | None = None) -> tuple[Child, str]:
+    """Start `qd-agent dashboard` with the agent's configuration; give it and its address."""
+    port = free_port()
+    options = ["--port", str(port)] + ([] if target is None else ["--target", str(target)])
+    command = ["-m", "qd_agent", "dashboard", str(folder / "agent.yaml"), *options]
+    return _start("dashboard", command, folder, {}), f"http://127.0.0.1:{port}/"
 
 
 def _start(name: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Child:

@@ -11,12 +11,20 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 from qd_agent.core.errors import Fatal, Mistake, Unavailable
 from qd_agent.demo import DemoOptions
-from qd_agent.demo.processes import Child, free_port, start_agent, start_beamline, wait_for_file
+from qd_agent.demo.processes import (
+    Child,
+    free_port,
+    start_agent,
+    start_beamline,
+    start_dashboard,
+    wait_for_file,
+)
 from qd_agent.demo.screen import Screen, open_screen
 from qd_agent.demo.summary import Arrival, Frame, Summary, Truth, read_truth, summarize
 from qd_agent.embedded import RunningServer, start_redis, start_tiled, write_private
@@ -37,6 +45,7 @@ class _Stage:
     tiled: RunningServer
     agent: Child
     beamline: Child
+    page: str
 
     def check(self) -> None:
         self.beamline.check()
@@ -107,9 +116,14 @@ def _start(options: DemoOptions, folder: Path, screen: Screen, stack: ExitStack)
     wait_for_file(folder / "beamline" / "mask.npy", beamline, START_S)
     agent = start_agent(folder, address, redis, tiled)
     stack.callback(agent.stop)
+    page = ""
+    if options.dashboard and find_spec("fastapi") is not None:
+        dashboard, page = start_dashboard(folder)
+        stack.callback(dashboard.stop)
+        screen.say(f"live page at {page}")
     # The first to run at the end: a second Ctrl-C must not leave a process behind.
     stack.callback(_end_undisturbed)
-    return _Stage(folder, redis, tiled, agent, beamline)
+    return _Stage(folder, redis, tiled, agent, beamline, page)
 
 
 def _follow(stage: _Stage, screen: Screen) -> list[Arrival]:
@@ -125,7 +139,8 @@ def _follow(stage: _Stage, screen: Screen) -> list[Arrival]:
         new = [Arrival(p, stored) for p, stored in reader.read_new(block_s=0.3)]
         truths = {truth.frame: truth for truth in read_truth(truth_file)}
         if truths and not announced:
-            screen.say("synthesis is running")
+            at = f", live page at {stage.page}" if stage.page else ""
+            screen.say(f"synthesis is running{at}")
             announced = True
         for arrival in new:
             screen.show(arrival, truths)
@@ -235,7 +250,8 @@ def _end_undisturbed() -> None:
 
 def _wait_for_interrupt(stage: _Stage) -> None:
     config = stage.folder / "agent.yaml"
-    sys.stdout.write(f"\nstill running: qd-agent status {config}   (Ctrl-C ends it)\n")
+    page = f"\nlive page: {stage.page}" if stage.page else ""
+    sys.stdout.write(f"{page}\nstill running: qd-agent status {config}   (Ctrl-C ends it)\n")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

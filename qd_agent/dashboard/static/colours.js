@@ -1,0 +1,32 @@
+// Colours after Okabe and Ito, which every common colour vision can tell apart, for both themes.
+
+/** Give the colours that plots use now. */
+export function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name) => style.getPropertyValue(`--${name}`).trim();
+  return {
+    ink: of("ink"), dim: of("dim"), grid: of("grid"), panel: of("panel"),
+    blue: of("blue"), orange: of("orange"), green: of("green"), pink: of("pink"),
+    band68: of("band68"), band90: of("band90"),
+  };
+}
+
+/** Give what all plots share. */
+export function layout(more) {
+  const c = colours();
+  const axis = { gridcolor: c.grid, linecolor: c.grid, zeroline: false, tickcolor: c.grid, automargin: true };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "system-ui, sans-serif", size: 13, color: c.ink },
+    margin: { l: 54, r: 14, t: 8, b: 40 }, showlegend: false, hovermode: "closest",
+    hoverlabel: { align: "left", bgcolor: c.panel, bordercolor: c.dim, font: { color: c.ink } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: c.dim, activecolor: c.blue }, ...more,
+    xaxis: { ...axis, ...(more.xaxis || {}) }, yaxis: { ...axis, ...(more.yaxis || {}) },
+    ...(more.yaxis2 ? { yaxis2: { ...axis, ...more.yaxis2 } } : {}),
+  };
+}
+
+export const CONFIG = {
+  responsive: true, displaylogo: false, scrollZoom: false, doubleClick: "reset",
+  displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"],
+};

@@ -1,0 +1,29 @@
+// Which frames are drawn, when there are more than the screen can tell apart.
+
+export const MOST_DRAWN = 600;
+const NEWEST_WHOLE = 100;
+
+/**
+ * Choose rows to be drawn: real frames, never averages. The newest are all there; of the older
+ * ones, each stretch of time gives its last sized frame and one of each other kind in it.
+ * @param rows newest last.
+ * @param from, to times (s) between which the plot is shown; all when null.
+ */
+export function thin(rows, from = null, to = null) {
+  const seen = from === null ? rows : rows.filter((row) => row.time >= from && row.time <= to);
+  if (seen.length <= MOST_DRAWN) return seen;
+  const old = seen.slice(0, -NEWEST_WHOLE);
+  const begin = old[0].time;
+  const width = (old[old.length - 1].time - begin) / (MOST_DRAWN - NEWEST_WHOLE) || 1;
+  const chosen = new Map();
+  for (const row of old) {
+    const kind = row.flags.length > 0 ? `${row.verdict} ${row.flags[0]}` : row.verdict;
+    chosen.set(`${Math.floor((row.time - begin) / width)} ${kind}`, row);
+  }
+  let drawn = [...chosen.values()];
+  if (drawn.length > 2 * MOST_DRAWN) {
+    const step = Math.ceil(drawn.length / (2 * MOST_DRAWN));
+    drawn = drawn.filter((_, i) => i % step === 0);
+  }
+  return drawn.sort((a, b) => a.time - b.time).concat(seen.slice(-NEWEST_WHOLE));
+}
