@@ -24,7 +24,7 @@ from qd_agent.inference.combination import (
     weigh,
     weighed,
 )
-from qd_agent.inference.distribution import softmax
+from qd_agent.inference.distribution import CLASSES_NM, class_probabilities, softmax
 from qd_agent.inference.domain import Evidence, judge
 from qd_agent.inference.ensemble_fit import HYPOTHESES
 from qd_agent.inference.network import Axis, SizingNetwork
@@ -58,6 +58,9 @@ INDIFFERENT = 1.08
 than clean measurements (one in six has facets, two in five a disordered surface), and where a
 pattern is clean the fit is near the physical limit: it is decided for the fit, unless that costs
 simulations a twelfth of their mean error."""
+
+SHARPNESS: tuple[float, ...] = tuple(np.arange(0.5, 1.51, 0.05).round(2).tolist())
+"""Factors that are tried for the classes."""
 
 FEW_FITS = 30
 
@@ -211,6 +214,27 @@ def scale_uncertainties(
             "volume": _scaling([v for _, v in pairs], sample.volume[chosen], like, extra),
         }
     )
+
+
+def sharpen_classes(
+    calibration: Calibration, found: Sequence[Examined], sample: Sample, sized: Bool
+) -> Calibration:
+    """Scale of the class probabilities that makes the true classes of what is sized most likely."""
+    chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
+    some = [found[i] for i in chosen]
+    numbers = [weighed(one.reading, one.fit, calibration)[0] for one in some]
+    factors = calibration.diameter.factors(conditions_of([(o.reading, o.fit) for o in some]))
+    true = np.abs(sample.diameter[chosen][:, None] - CLASSES_NM).argmin(axis=1).tolist()
+
+    def loss(option: float) -> float:
+        likely = [
+            class_probabilities(n.mean, option * f * n.sd)[t]
+            for n, f, t in zip(numbers, factors.tolist(), true, strict=True)
+        ]
+        return -float(np.log(np.maximum(likely, 1e-9)).sum())
+
+    best = min(SHARPNESS, key=loss) if chosen else 1.0
+    return calibration.model_copy(update={"classes": best})
 
 
 def _shrink(distance: Float, reaches: Float, further: Float) -> float:

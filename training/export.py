@@ -25,6 +25,7 @@ from training.calibrate import (
     examine,
     is_sized,
     scale_uncertainties,
+    sharpen_classes,
     temperatures,
     weigh_fits,
     with_card,
@@ -111,7 +112,8 @@ def calibrated(bare: Artifact, sample: Sample, more: Sample, progress: Progress)
         sized = is_sized(found, limits)
         scaled = scale_uncertainties(weighed.card.calibration, found, sample, sized)
         weighed = with_card(weighed, scaled, limits)
-    return weighed
+    sized = is_sized(found, weighed.card.thresholds)
+    return with_card(weighed, sharpen_classes(weighed.card.calibration, found, sample, sized))
 
 
 def record(folder: Path, name: str, figures: dict[str, object]) -> Card:

@@ -102,6 +102,13 @@ class Calibration(BaseModel):
         "quarters of the simulated good patterns stay below",
     )
 
+    classes: float = Field(
+        default=1.0,
+        gt=0,
+        description="factor on the calibrated standard deviation, without the systematic term, "
+        "that makes the scale of the classes' t distribution",
+    )
+
     def fits(self, fraction: float, hypothesis: int) -> tuple[float, float]:
         """Factors on what the fit states for the number and the volume-weighted average."""
         band = share_band(fraction)

@@ -61,7 +61,6 @@ class Reading:
     fraction: float
     nothing: float
     foreign: float
-    sizes: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,8 @@ def weighed(reading: Reading, fit: Fit, calibration: Calibration) -> tuple[Margi
     return number, volume
 
 
-def combine(reading: Reading, fit: Fit, calibration: Calibration, centres: Float) -> Answer:
-    """One calibrated answer; `centres` (bins,) are those of `reading.sizes`, nm."""
+def combine(reading: Reading, fit: Fit, calibration: Calibration) -> Answer:
+    """One calibrated answer."""
     number, volume = weighed(reading, fit, calibration)
     like = conditions(reading, fit)
     factor = float(calibration.diameter.factors(like)[0])
@@ -124,8 +123,6 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, centres: Float
     extra = calibration.missing(number.mean, fit.misfit)
     sd, interval = _stated(number, factor, extra)
     _, interval_volume = _stated(volume, volume_factor, extra)
-    stretch = sd / max(reading.diameter.sd, 1e-6)
-    moved = number.mean + stretch * (centres - reading.diameter.mean)
     share = 0.0
     if fit.size is not None:
         believed, _ = calibration.fits(reading.fraction, fit.size.hypothesis)
@@ -139,7 +136,8 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, centres: Float
         volume=max(volume.mean, number.mean),
         interval_volume=interval_volume,
         dispersion=(1 - share) * reading.dispersion + share * spread,
-        classes=class_probabilities(reading.sizes, moved),
+        # What simulations lack widens the interval; the classes say what simulations support.
+        classes=class_probabilities(number.mean, calibration.classes * factor * number.sd),
     )
 
 

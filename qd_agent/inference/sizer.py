@@ -110,7 +110,6 @@ class NetworkSizer:
                 fraction=float(fraction[i]),
                 nothing=float(kinds[i, 1]),
                 foreign=float(kinds[i, 2]),
-                sizes=sizes[i],
             )
             for i in range(len(sizes))
         ]
@@ -134,8 +133,7 @@ class NetworkSizer:
 
     def answer(self, reading: Reading, fit: Fit) -> Examined:
         """Combine what the network and the fit say, by this model's calibration."""
-        centres = self._artifact.network.config.diameter.centres()
-        answer = combine(reading, fit, self._artifact.card.calibration, centres)
+        answer = combine(reading, fit, self._artifact.card.calibration)
         evidence = Evidence(
             nothing=reading.nothing,
             foreign=reading.foreign,

@@ -9,17 +9,11 @@ from qd_agent.inference.calibration import Calibration, Scaling
 from qd_agent.inference.combination import Marginal, Reading, combine, weigh
 from qd_agent.inference.explanation import Fit, FittedSize
 
-CENTRES = 0.9 + 0.1 * np.arange(112)
 ZERO = np.zeros(1251)
 ALL, NONE = (1.0, 1.0, 1.0, 1.0), (1e3, 1e3, 1e3, 1e3)
 TRUSTED = Calibration(fit=(ALL, ALL, ALL, ALL), volume_fit=(ALL, ALL, ALL, ALL))
 ROUGH_UNHEARD = Calibration(fit=(ALL, ALL, ALL, NONE), volume_fit=(ALL, ALL, ALL, NONE))
 EXPLAINED = 0.0
-
-
-def bell(mean: float, sd: float) -> np.ndarray:
-    weights = np.exp(-0.5 * ((CENTRES - mean) / sd) ** 2)
-    return weights / weights.sum()
 
 
 def marginal(mean: float, sd: float) -> Marginal:
@@ -29,7 +23,7 @@ def marginal(mean: float, sd: float) -> Marginal:
 def reading(mean: float = 4.0, sd: float = 0.2) -> Reading:
     return Reading(
         diameter=marginal(mean, sd), volume=marginal(1.1 * mean, sd), dispersion=0.12,
-        fraction=0.6, nothing=0.0, foreign=0.0, sizes=bell(mean, sd),
+        fraction=0.6, nothing=0.0, foreign=0.0,
     )  # fmt: skip
 
 
@@ -39,7 +33,7 @@ def fit(diameter: float, sd: float) -> Fit:
 
 
 def test_the_surer_of_the_two_has_more_say():
-    sure, unsure = (combine(reading(), fit(4.4, sd), TRUSTED, CENTRES) for sd in (0.02, 2.0))
+    sure, unsure = (combine(reading(), fit(4.4, sd), TRUSTED) for sd in (0.02, 2.0))
     assert sure.diameter == pytest.approx(4.4, abs=0.01)
     assert unsure.diameter == pytest.approx(4.0, abs=0.01)
     assert sure.sd < 0.06
@@ -62,9 +56,9 @@ def test_a_fit_is_believed_by_what_the_pattern_is_like():
     assert clean.size is not None
     rough = replace(clean, size=replace(clean.size, hypothesis=3))
     for found, expected in ((clean, 4.4), (rough, 4.0)):
-        answer = combine(reading(), found, ROUGH_UNHEARD, CENTRES)
+        answer = combine(reading(), found, ROUGH_UNHEARD)
         assert answer.diameter == pytest.approx(expected, abs=0.01)
-    assert combine(reading(), rough, TRUSTED, CENTRES).diameter == pytest.approx(4.4, abs=0.01)
+    assert combine(reading(), rough, TRUSTED).diameter == pytest.approx(4.4, abs=0.01)
 
 
 def test_an_uncertainty_is_scaled_by_what_the_fit_found_most_likely():
@@ -73,24 +67,22 @@ def test_an_uncertainty_is_scaled_by_what_the_fit_found_most_likely():
     assert clean.size is not None
     rough = replace(clean, size=replace(clean.size, hypothesis=3))
     for other in (rough, replace(clean, size=None)):
-        wide, usual = (combine(reading(), other, c, CENTRES).sd for c in (by_kind, TRUSTED))
+        wide, usual = (combine(reading(), other, c).sd for c in (by_kind, TRUSTED))
         assert wide == pytest.approx(3.0 * usual)
-    assert combine(reading(), clean, by_kind, CENTRES) == combine(
-        reading(), clean, TRUSTED, CENTRES
-    )
+    assert combine(reading(), clean, by_kind) == combine(reading(), clean, TRUSTED)
 
 
 def test_a_fit_without_a_say_leaves_the_networks_answer():
-    answer = combine(reading(), fit(6.0, 0.01), Calibration(), CENTRES)
+    answer = combine(reading(), fit(6.0, 0.01), Calibration())
     assert answer.diameter == pytest.approx(4.0, abs=1e-2)
-    alone = combine(reading(), replace(fit(6.0, 0.01), size=None), TRUSTED, CENTRES)
+    alone = combine(reading(), replace(fit(6.0, 0.01), size=None), TRUSTED)
     assert (alone.diameter, alone.dispersion) == pytest.approx((4.0, 0.12))
 
 
 def test_the_calibration_stretches_interval_sd_and_classes_alike():
     wide = TRUSTED.model_copy(update={"diameter": Scaling(size=(2.0, 2.0, 2.0, 2.0))})
-    narrow = combine(reading(), fit(4.0, 5.0), TRUSTED, CENTRES)
-    stretched = combine(reading(), fit(4.0, 5.0), wide, CENTRES)
+    narrow = combine(reading(), fit(4.0, 5.0), TRUSTED)
+    stretched = combine(reading(), fit(4.0, 5.0), wide)
     assert stretched.sd == pytest.approx(2 * narrow.sd)
     assert np.ptp(stretched.interval) == pytest.approx(2 * np.ptp(narrow.interval))
     assert max(stretched.classes) < max(narrow.classes)
@@ -99,7 +91,7 @@ def test_the_calibration_stretches_interval_sd_and_classes_alike():
 
 def test_what_the_simulations_lack_counts_where_the_misfit_shows_it():
     def answer(misfit: float) -> tuple[float, float]:
-        found = combine(reading(), replace(fit(4.0, 5.0), misfit=misfit), TRUSTED, CENTRES)
+        found = combine(reading(), replace(fit(4.0, 5.0), misfit=misfit), TRUSTED)
         return found.sd, float(np.ptp(found.interval))
 
     explained, half, unexplained, absurd = (answer(m) for m in (0.0, 0.03, 0.06, 50.0))
@@ -110,17 +102,17 @@ def test_what_the_simulations_lack_counts_where_the_misfit_shows_it():
 
 
 def test_classes_follow_the_answer_not_the_network():
-    answer = combine(reading(4.0), fit(5.0, 0.01), TRUSTED, CENTRES)
+    answer = combine(reading(4.0), fit(5.0, 0.01), TRUSTED)
     assert np.argmax(answer.classes) == 6  # 5.0 nm
 
 
 def test_the_volume_weighted_average_is_never_the_smaller():
     odd = replace(reading(4.0, 0.2), volume=marginal(3.0, 0.2))
-    answer = combine(odd, replace(fit(4.0, 9.0), size=None), TRUSTED, CENTRES)
+    answer = combine(odd, replace(fit(4.0, 9.0), size=None), TRUSTED)
     assert answer.volume >= answer.diameter
 
 
 def test_a_certain_network_divides_by_nothing():
     certain = replace(reading(), diameter=Marginal(4.0, 0.0, 4.0, 4.0))
-    answer = combine(certain, fit(4.0, 0.0), TRUSTED, CENTRES)
+    answer = combine(certain, fit(4.0, 0.0), TRUSTED)
     assert np.isfinite([answer.diameter, answer.sd, *answer.interval, *answer.classes]).all()
