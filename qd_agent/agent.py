@@ -31,7 +31,9 @@ MAX_CRASHES = 3
 TRIES_WITHOUT_DARK = 3
 """How often a frame is put off because its dark is away; then it goes on without."""
 
-_KEPT = frozenset({"start", "descriptor", "stream_resource", "stream_datum"})
+_KEPT = frozenset(
+    {"start", "descriptor", "stream_resource", "stream_datum", "resource", "datum", "datum_page"}
+)
 """Documents by which a new process knows what an open run has announced. Events are not among
 them: a frame whose event came to the old process goes on without readings."""
 
@@ -141,7 +143,7 @@ class Agent:
         self._away = AwayFiles(ledger)
         self._darks_to_read: dict[str, list[FrameReference]] = {}
         self._closed: set[str] = set()
-        self._descriptors: dict[str, str] = {}
+        self._run_of_uid: dict[str, str] = {}
         self._refusals = Refusals("document refused")
 
     # -- documents -------------------------------------------------------------------------
@@ -197,10 +199,12 @@ class Agent:
         if name == "start":
             return str(doc["uid"])
         if name == "stream_datum":
-            return self._descriptors.get(str(doc.get("descriptor")))
+            return self._run_of_uid.get(str(doc.get("descriptor")))
+        if name in {"datum", "datum_page"}:
+            return self._run_of_uid.get(str(doc.get("resource")))
         run_uid = doc.get("run_start")
-        if run_uid is not None and name == "descriptor":
-            self._descriptors[str(doc["uid"])] = str(run_uid)
+        if run_uid is not None and name in {"descriptor", "resource"}:
+            self._run_of_uid[str(doc["uid"])] = str(run_uid)
         return None if run_uid is None else str(run_uid)
 
     def _enter(self, happening: Happening) -> bool:
@@ -228,7 +232,7 @@ class Agent:
                 _log.info("run's stop corrected", run=run.run_uid, status=run.exit_status)
             return
         self._closed.add(run.run_uid)
-        self._descriptors = {d: r for d, r in self._descriptors.items() if r != run.run_uid}
+        self._run_of_uid = {d: r for d, r in self._run_of_uid.items() if r != run.run_uid}
         counts = self._ledger.account(run.run_uid).as_counts()
         announced = sum(frames.get(stream, events) for stream, events in expected.items())
         log = _log.info

@@ -10,7 +10,8 @@ from typing import cast
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
-from qd_agent.documents.layout import read_descriptor
+from qd_agent.documents.layout import Descriptor, ImageKey, read_descriptor
+from qd_agent.documents.legacy import LegacyAssets
 from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.resources import read_resource
 from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
@@ -56,6 +57,7 @@ class Router:
         self._clock = clock
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._run_of: dict[str, Run] = {}
+        self._legacy = LegacyAssets(settings.max_waiting_frames)
         self._closed: deque[str] = deque(maxlen=CLOSED_RUNS_REMEMBERED)
         self.strangers = 0
         self._handlers: dict[str, Callable[[Mapping[str, object]], list[Happening]]] = {
@@ -66,6 +68,8 @@ class Router:
             "event": self._event,
             "event_page": self._event_page,
             "resource": self._resource,
+            "datum": self._datum,
+            "datum_page": self._datum,
             "stop": self._stop,
         }
 
@@ -259,18 +263,47 @@ class Router:
         self._runs.move_to_end(run.uid)
         happenings: list[Happening] = []
         for event, doc in zip(events, docs, strict=True):
-            frames = run.event(run.descriptors[uid], event, mapping(doc, "data"))
+            descriptor, data = run.descriptors[uid], mapping(doc, "data")
+            frames = [*run.event(descriptor, event, data)]
+            for key in descriptor.external:
+                name = data.get(key.name)
+                if isinstance(name, str):
+                    frames += self._named(run, name, descriptor, key, event)
             happenings.extend(_in_order(frames))
         return happenings
 
-    def _resource(self, doc: Mapping[str, object]) -> list[Happening]:
-        run_uid = str(doc.get("run_start", ""))
-        if run_uid not in self._runs and (run_uid or len(self._runs) != 1):
+    def _named(
+        self, run: Run, datum_id: str, descriptor: Descriptor, key: ImageKey, event: Event
+    ) -> list[FrameReference]:
+        """Give the frames of an event that names them by a datum, once that is known."""
+        found = self._legacy.find(datum_id)
+        if found is None:
+            if len(run.awaited) < self._settings.max_waiting_frames and len(datum_id) <= MAX_TEXT:
+                run.awaited[datum_id] = descriptor, key, event
             return []
-        raise BadFrame(
-            f"resource of kind {str(doc.get('spec'))[:40]!r}: frames in resource and datum "
-            "documents cannot be read; those in stream_resource documents can"
-        )
+        resource, datum = found
+        return [
+            *run.named_frames(
+                descriptor, key, event, lambda frame: resource.location(key, datum, frame)
+            )
+        ]
+
+    def _resource(self, doc: Mapping[str, object]) -> list[Happening]:
+        self._legacy.add_resource(doc)
+        return self._name_awaited()
+
+    def _datum(self, doc: Mapping[str, object]) -> list[Happening]:
+        return self._name_awaited(frozenset(self._legacy.add_datums(doc)))
+
+    def _name_awaited(self, datum_ids: frozenset[str] | None = None) -> list[Happening]:
+        """Give the frames whose event came before the document that says where they are."""
+        happenings: list[Happening] = []
+        for run in self._runs.values():
+            ids = run.awaited if datum_ids is None else datum_ids & run.awaited.keys()
+            for datum_id in list(ids):
+                descriptor, key, event = run.awaited.pop(datum_id)
+                happenings += self._named(run, datum_id, descriptor, key, event)
+        return happenings
 
     def _stop(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, when = text(doc, "run_start"), number(doc, "time")

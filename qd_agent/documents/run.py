@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.core.frame import FrameKey, FrameReference, InlineLocation
+from qd_agent.core.frame import FrameKey, FrameReference, InlineLocation, Location
 from qd_agent.documents.layout import Descriptor, ImageKey
 from qd_agent.documents.ranges import Ranges
 from qd_agent.documents.resources import Resource
@@ -90,6 +90,7 @@ class Run:
         self._waiting: dict[tuple[str, int], list[Announced]] = {}
         self._events: dict[tuple[str, int], Event] = {}
         self._inline_uids: dict[tuple[str, str, int], list[str]] = {}
+        self.awaited: dict[str, tuple[Descriptor, ImageKey, Event]] = {}
 
     def track(self, stream: str, data_key: str) -> Track:
         """Give the track of a detector in a stream."""
@@ -185,9 +186,11 @@ class Run:
         """Take in an event: give the frames that waited for it and those inside it."""
         for announced in self._pop((descriptor.stream, event.seq_num)):
             yield from self._frames(announced, event)
-        for key in descriptor.inline:
-            if key.name in data:
-                yield from self._inline_frames(descriptor, key, event, data[key.name])
+        for key in descriptor.images.values():
+            # What lies in a file is named by text, unless somebody has filled it in already.
+            value = data.get(key.name)
+            if key.name in data and not (key.external and isinstance(value, str)):
+                yield from self._inline_frames(descriptor, key, event, value)
         if descriptor.external:
             self._events[descriptor.stream, event.seq_num] = event
             self._forget_if_done(descriptor, event.seq_num)
@@ -238,20 +241,41 @@ class Run:
     def _inline_frames(
         self, descriptor: Descriptor, key: ImageKey, event: Event, value: object
     ) -> Iterator[FrameReference]:
+        images = _images(value, key)
+        for frame, reference in enumerate(
+            self.named_frames(descriptor, key, event, lambda _: InlineLocation())
+        ):
+            yield replace(reference, array=None if images is None else images[frame])
+
+    def named_frames(
+        self,
+        descriptor: Descriptor,
+        key: ImageKey,
+        event: Event,
+        place: Callable[[int], Location],
+    ) -> Iterator[FrameReference]:
+        """Give the frames that an event itself holds or names; once, however often it comes.
+
+        Args:
+            descriptor: of the event.
+            key: the detector.
+            event: the event.
+            place: says where each of its frames is.
+        """
         uids = self._inline_uids.setdefault((descriptor.stream, key.name, event.seq_num), [])
         if event.uid in uids:
             return
         uids.append(event.uid)
-        images = _images(value, key)
+        if key.external:
+            self.track(descriptor.stream, key.name).seen.add(event.seq_num, event.seq_num + 1)
         for frame in range(key.frames):
             yield FrameReference(
                 key=self._key(descriptor.stream, key, event.seq_num, len(uids) - 1, frame),
                 time=event.time,
-                location=InlineLocation(),
+                location=place(frame),
                 shape=key.shape,
                 dtype=key.dtype,
                 readings=dict(event.readings),
-                array=None if images is None else images[frame],
             )
 
 

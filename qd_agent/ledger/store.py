@@ -130,7 +130,7 @@ class Ledger(Outbox):
                 "INSERT INTO documents (run_uid, name, uid, body) SELECT ?, ?, ?, ? "
                 "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE uid = ? AND closed IS NOT NULL) "
                 "ON CONFLICT DO NOTHING",
-                (run_uid, name, str(doc["uid"]), plain_json(doc), run_uid),
+                (run_uid, name, _name_of(doc), plain_json(doc), run_uid),
             )
 
     def see(self, reference: FrameReference, role: str = SAMPLE) -> bool:
@@ -324,3 +324,9 @@ class Ledger(Outbox):
             DARK,
         )
         return [reference_from_json(str(text), image) for text, image in rows]
+
+
+def _name_of(doc: Mapping[str, object]) -> str:
+    """Give what tells a document from others of its kind; a page goes by its first datum."""
+    ids = doc.get("uid", doc.get("datum_id"))
+    return str(ids[0]) if isinstance(ids, list) and ids else str(ids)

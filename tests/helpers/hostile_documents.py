@@ -341,21 +341,6 @@ REFUSED: list[tuple[str, tuple[str, dict]]] = [
     ),
     ("stop with an unknown status", ("stop", {**_STOP, "exit_status": "exploded"})),
     ("stop with texts as counts", ("stop", {**_STOP, "num_events": {"primary": "three"}})),
-    (
-        "legacy resource",
-        (
-            "resource",
-            {
-                "uid": "r",
-                "run_start": "run-1",
-                "spec": "AD_HDF5",
-                "root": "/",
-                "resource_path": "a",
-                "resource_kwargs": {},
-                "path_semantics": "posix",
-            },
-        ),
-    ),
 ]
 """Documents that a router in the state after OPENING must refuse with BadFrame."""
 
@@ -366,7 +351,10 @@ QUIET: list[tuple[str, tuple[str, dict]]] = [
     ("a descriptor of 2^31 pixels", ("descriptor", _images([1, 2**16, 2**15]))),
     ("a descriptor of no pixels", ("descriptor", _images([0, 0]))),
     ("a descriptor of -1 pixels", ("descriptor", _images([-1, 6]))),
-    ("another beamline's datum page", ("datum_page", {"resource": "theirs"})),
+    (
+        "another beamline's datum page",
+        ("datum_page", {"resource": "theirs", "datum_id": ["a"], "datum_kwargs": {"frame": [0]}}),
+    ),
     ("a document of a kind yet to come", ("hologram", {"uid": "u"})),
     ("a descriptor again", ("descriptor", _DESCRIPTOR)),
     ("a start again", ("start", _START)),

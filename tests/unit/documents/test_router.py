@@ -528,8 +528,11 @@ def test_published_templates_are_routed(reference):
     assert len({frame.key for frame in parts}) == 8  # 3 rows of the first file, 5 of the second
     assert len({(frame.location.uri, frame.location.row) for frame in parts}) == 8
     assert frames_of(play(load("internal_events.json"))) == []
-    with pytest.raises(BadFrame, match="AD_HDF5_SWMR_STREAM"):
-        play(load("external_assets_legacy.json"))
+    legacy = frames_of(play(load("external_assets_legacy.json")))
+    assert [(frame.location.uri, frame.location.row) for frame in legacy] == [
+        ("file://localhost/data/dataset.h5", n) for n in range(3)
+    ]
+    assert {frame.location.dataset for frame in legacy} == {"/entry/data/data_2"}
 
 
 def test_documents_of_a_run_that_nobody_knows_are_counted():
