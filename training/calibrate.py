@@ -62,6 +62,9 @@ simulations a twelfth of their mean error."""
 SHARPNESS: tuple[float, ...] = tuple(np.arange(0.5, 1.51, 0.05).round(2).tolist())
 """Factors that are tried for the classes."""
 
+LONGEST_STEP, FACTORS = 1.25, (0.4, 4.0)
+"""Of one band's factor at a time, and where it stays."""
+
 FEW_FITS = 30
 
 EVERY = range(len(HYPOTHESES))
@@ -204,14 +207,18 @@ def scale_uncertainties(
     chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
     some = [found[i] for i in chosen]
     pairs = [weighed(one.reading, one.fit, calibration) for one in some]
-    like = conditions_of([(one.reading, one.fit) for one in some])
+    numbers, volumes = [n for n, _ in pairs], [v for _, v in pairs]
     judged = calibration.model_copy(update={"structured": _structured(found, sample)})
-    size = np.array([n.mean for n, _ in pairs])
-    extra = np.array([judged.missing(*p) for p in zip(size, like.misfit, strict=True)])
+    sizes = zip(numbers, some, strict=True)
+    extra = np.array([judged.missing(n.mean, one.fit.misfit) for n, one in sizes])
+    alike = [(one.reading, one.fit) for one in some]
     return judged.model_copy(
         update={
-            "diameter": _scaling([n for n, _ in pairs], sample.diameter[chosen], like, extra),
-            "volume": _scaling([v for _, v in pairs], sample.volume[chosen], like, extra),
+            name: _scaling(answers, truth[chosen], conditions_of(alike, answers), extra)
+            for name, answers, truth in (
+                ("diameter", numbers, sample.diameter),
+                ("volume", volumes, sample.volume),
+            )
         }
     )
 
@@ -223,7 +230,8 @@ def sharpen_classes(
     chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
     some = [found[i] for i in chosen]
     numbers = [weighed(one.reading, one.fit, calibration)[0] for one in some]
-    factors = calibration.diameter.factors(conditions_of([(o.reading, o.fit) for o in some]))
+    like = conditions_of([(one.reading, one.fit) for one in some], numbers)
+    factors = calibration.diameter.factors(like)
     true = np.abs(sample.diameter[chosen][:, None] - CLASSES_NM).argmin(axis=1).tolist()
 
     def loss(option: float) -> float:
@@ -237,14 +245,14 @@ def sharpen_classes(
     return calibration.model_copy(update={"classes": best})
 
 
-def _shrink(distance: Float, reaches: Float, further: Float) -> float:
-    """Largest factor on `reaches` that, with `further` in quadrature, covers COVERAGE and no more.
+def _step(distance: Float, reaches: Float, further: Float) -> float:
+    """Factor on `reaches` that, with `further` in quadrature, makes intervals cover COVERAGE.
 
-    Never below one half: where the extra term alone covers, the rest still counts.
+    No more than LONGEST_STEP or its inverse: the other conditions want their part.
     """
-    low, high = 0.5, 1.0
-    for _ in range(30):
-        middle = 0.5 * (low + high)
+    low, high = 1.0 / LONGEST_STEP, LONGEST_STEP
+    for _ in range(25):
+        middle = float(np.sqrt(low * high))
         covered = float((distance <= np.hypot(middle * reaches, further)).mean())
         low, high = (middle, high) if covered < COVERAGE else (low, middle)
     return high
@@ -258,13 +266,15 @@ def _structured(found: Sequence[Examined], sample: Sample) -> float:
 def _scaling(marginals: list[Marginal], truth: Float, like: Conditions, extra: Float) -> Scaling:
     """Split-conformal in all conditions at once, one band after the other until nothing changes.
 
-    A score is how far the truth lies from the mean, in reaches of the interval on its side. At the
-    end all factors shrink alike until, with the `extra` sd in quadrature, COVERAGE is met overall.
+    A band's factor makes intervals cover COVERAGE there, with the `extra` sd in quadrature. Where
+    that alone covers more, the factor stays at FACTORS' lower end: the rest still counts.
     """
     reach = np.array([m.reaches() for m in marginals]).reshape(-1, 2)
     mean = np.array([m.mean for m in marginals])
     sd = np.maximum(np.array([m.sd for m in marginals]), 1e-6)
-    scores = np.abs(truth - mean) / (sd * np.where(truth < mean, reach[:, 0], reach[:, 1]))
+    distance = np.abs(truth - mean)
+    reaches = sd * np.where(truth < mean, reach[:, 0], reach[:, 1])
+    further = TWO_SIDED_90 * extra
     bands = like.bands()
     table = np.ones((bands.shape[1], 4))
     every = np.arange(len(table))
@@ -275,10 +285,8 @@ def _scaling(marginals: list[Marginal], truth: Float, like: Conditions, extra: F
                 if member.sum() < 40:
                     continue
                 factors = table[every, bands[member]].prod(axis=1)
-                table[condition, band] *= np.quantile(scores[member] / factors, COVERAGE)
-    reaches = sd * np.where(truth < mean, reach[:, 0], reach[:, 1])
-    reaches = reaches * table[every, bands].prod(axis=1)
-    table[0] *= _shrink(np.abs(truth - mean), reaches, TWO_SIDED_90 * extra)
+                step = _step(distance[member], reaches[member] * factors, further[member])
+                table[condition, band] = np.clip(table[condition, band] * step, *FACTORS)
     rows = dict(zip(Scaling.model_fields, table.tolist(), strict=True))
     return Scaling.model_validate(rows)
 

@@ -76,17 +76,13 @@ class Answer:
     classes: tuple[float, ...]
 
 
-def conditions(reading: Reading, fit: Fit) -> Conditions:
-    """What the pattern is like, as one row."""
-    return conditions_of([(reading, fit)])
-
-
-def conditions_of(found: Sequence[tuple[Reading, Fit]]) -> Conditions:
-    """What patterns are like."""
+def conditions_of(found: Sequence[tuple[Reading, Fit]], answers: Sequence[Marginal]) -> Conditions:
+    """What patterns are like, and how sure their `answers` are, not scaled yet."""
     rows = [(r.diameter.mean, r.fraction, f.noise, f.misfit) for r, f in found]
     size, share, noise, misfit = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     which = [ROUGHEST if f.size is None else f.size.hypothesis for _, f in found]
-    return Conditions(size, share, noise, misfit, np.array(which, dtype=np.intp))
+    surety = np.array([a.sd / max(a.mean, 1e-6) for a in answers], dtype=np.float64)
+    return Conditions(size, share, noise, misfit, np.array(which, dtype=np.intp), surety)
 
 
 def weigh(network: Marginal, size: float, sd: float) -> tuple[Marginal, float]:
@@ -117,9 +113,8 @@ def weighed(reading: Reading, fit: Fit, calibration: Calibration) -> tuple[Margi
 def combine(reading: Reading, fit: Fit, calibration: Calibration) -> Answer:
     """One calibrated answer."""
     number, volume = weighed(reading, fit, calibration)
-    like = conditions(reading, fit)
-    factor = float(calibration.diameter.factors(like)[0])
-    volume_factor = float(calibration.volume.factors(like)[0])
+    factor = float(calibration.diameter.factors(conditions_of([(reading, fit)], [number]))[0])
+    volume_factor = float(calibration.volume.factors(conditions_of([(reading, fit)], [volume]))[0])
     extra = calibration.missing(number.mean, fit.misfit)
     sd, interval = _stated(number, factor, extra)
     _, interval_volume = _stated(volume, volume_factor, extra)

@@ -8,17 +8,24 @@ QD_CHAOS is empty (the agent as it is), or some of these, separated by ";":
 - `prune:SECONDS`: old runs leave the ledger so often, not hourly
 - `fit:N`: the explaining fit, by far the dearest step, is made for every Nth pattern only; those
   between are judged by the latest one, so their sizes mean nothing
+- `trace:SECONDS`: what Python's memory grew by since the second look is written to trace.txt in
+  the data folder, so often (twice as slow)
 
 Nothing but what is named is changed, and nothing without QD_CHAOS.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
+import itertools
 import os
 import resource
 import signal
 import sys
+import threading
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +70,8 @@ def arm(order: str) -> None:
         importlib.import_module("qd_agent.chores").PRUNE_EVERY_S = float(number)
     elif name == "fit":
         _fit_seldom(int(number))
+    elif name == "trace":
+        threading.Thread(target=_trace, args=(float(number),), daemon=True).start()
     else:
         _kill_at(name, int(number))
 
@@ -129,6 +138,22 @@ def _fit_seldom(every: int) -> None:
         return latest
 
     sizer._explained = seldom
+
+
+def _trace(every: float) -> None:
+    tracemalloc.start(4)
+    target = Path(os.environ["QD_CHAOS_DATA"]) / "trace.txt"
+    first: tracemalloc.Snapshot | None = None
+    for look in itertools.count():
+        time.sleep(every)
+        gc.collect()
+        here = tracemalloc.take_snapshot()
+        if look == 1:
+            first = here
+        if first is not None:
+            grown = here.compare_to(first, "traceback")[:25]
+            lines = [line for stat in grown for line in (str(stat), *stat.traceback.format())]
+            target.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Sample:
 
 
 def soak(
-    campaign: Campaign, frames: int, rate_hz: float, fit_every: int
+    campaign: Campaign, frames: int, rate_hz: float, fit_every: int, trace_s: float = 0.0
 ) -> tuple[list[Sample], Findings]:
     """Take `frames` frames, watch the agent, and have the books checked.
 
@@ -72,7 +72,9 @@ def soak(
         rate_hz=rate_hz, kinds=["fly"], together=1, frames=[450, 550], bad=0.0, tiled=""
     )
     wait((campaign.folder / "beamline" / "mask.npy").exists, 60.0)
-    agent, log = campaign.start_agent(f"prune:60;fit:{fit_every}")
+    agent, log = campaign.start_agent(
+        f"prune:60;fit:{fit_every}" + (f";trace:{trace_s}" if trace_s else "")
+    )
     journal = campaign.folder / "beamline" / "journal.jsonl"
     wait(lambda: journal.exists() and journal.stat().st_size > 0, 120.0)
     samples, taken, began = [], _Tally(journal), time.monotonic()
@@ -185,6 +187,10 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=50.0, help="frames per second")
     parser.add_argument(
+        "--trace", type=float, default=0.0, metavar="SECONDS",
+        help="write so often what the agent's Python memory grew by; twice as slow",
+    )  # fmt: skip
+    parser.add_argument(
         "--fit-every", type=int, default=10,
         help="make the explaining fit, most of the cost, for every so many frames",
     )  # fmt: skip
@@ -196,7 +202,9 @@ def main() -> int:
         redis={"max_patterns_per_run": 100}, reconcile={"find_every_s": 10.0},
     )  # fmt: skip
     try:
-        samples, findings = soak(campaign, arguments.frames, arguments.rate, arguments.fit_every)
+        samples, findings = soak(
+            campaign, arguments.frames, arguments.rate, arguments.fit_every, arguments.trace
+        )
     finally:
         campaign.close()
     told = summary(samples)
