@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on PATH (or make PYTHON=/path/to/python3.11)"; exit 1; }
 	@echo "Building $(VENV) from constraints.txt (a few minutes, once) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,beamline,dashboard,plot,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,kafka,beamline,dashboard,plot,dev]'
 	@touch $@
 
 demo: $(STAMP)  ## a synthesis, a beamline and the agent on this machine; ends with a plot

@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qd_agent.core.errors import Mistake
 from qd_agent.dashboard.settings import DashboardSettings
-from qd_agent.documents.settings import RouterSettings, SourceSettings, ZmqSettings
+from qd_agent.documents.settings import KINDS, RouterSettings, SourceSettings, ZmqSettings
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
 from qd_agent.ledger.settings import LedgerSettings, ReconcileSettings
@@ -115,7 +115,7 @@ def load_config(path: Path) -> Config:
             "\n".join(
                 f"{path}:{_line(lines, place)}: {_describe(place, dict(item))}"
                 for item in error.errors(include_url=False)
-                for place in [_as_written(item["loc"], lines)]
+                for place in [_as_written(item["loc"], item["type"], lines)]
             )
         ) from error
     return _anchored(config, path.resolve().parent)
@@ -179,33 +179,46 @@ def _line(lines: Lines, place: tuple[str | int, ...]) -> int:
     return 1
 
 
-def _as_written(place: tuple[str | int, ...], lines: Lines) -> tuple[str | int, ...]:
+def _as_written(place: tuple[str | int, ...], mistake: str, lines: Lines) -> tuple[str | int, ...]:
     """Give the place of a value as the file has it: a single source is not written as a list."""
-    if place[:1] == ("source",) and len(place) > 1 and place[:2] not in lines:
-        return ("source", *place[2:])
-    return place
+    if place[:1] != ("source",) or len(place) < 2:
+        return place
+    number = place[1:2] if place[:2] in lines else ()
+    kind = ("kind",) if mistake == "union_tag_invalid" else ()
+    return ("source", *number, *(part for part in place[2:] if part not in KINDS), *kind)
 
 
 def _describe(place: tuple[str | int, ...], item: Mapping[str, object]) -> str:
     name = ".".join(str(part) for part in place)
+    if item["type"] == "union_tag_invalid":
+        return f"{name}: expected {' or '.join(KINDS)}, found {_found(item, 'kind')!r}"
     if item["type"] == "extra_forbidden":
-        return f"{name}: unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
+        allowed = _allowed_keys(place[:-1], _kind_in(cast("tuple[str | int, ...]", item["loc"])))
+        return f"{name}: unknown key; allowed here: {', '.join(allowed)}"
     if item["type"] == "missing":
         return f"{name}: missing, and it has no default"
-    secret = place[:1] in (("redis",), ("tiled",))  # what was found may be one, or hold one
+    # What was found may be a secret, or hold one.
+    secret = place[:1] in (("redis",), ("tiled",)) or place[-1:] == ("sasl_password_env",)
     if secret or not isinstance(item["input"], str | int | float):
         return f"{name}: {item['msg']}"
     return f"{name}: {item['msg']}, found {item['input']!r}"
 
 
-def _allowed_keys(place: Sequence[str | int]) -> list[str]:
+def _found(item: Mapping[str, object], key: str) -> object:
+    found = item["input"]
+    return cast("Mapping[str, object]", found).get(key) if isinstance(found, Mapping) else found
+
+
+def _kind_in(place: Sequence[str | int]) -> str:
+    return next((str(part) for part in place[1:] if part in KINDS), "zmq")
+
+
+def _allowed_keys(place: Sequence[str | int], kind: str) -> list[str]:
     model: type[BaseModel] = Config
     for part in place:
         if isinstance(part, int):
             continue
-        annotation = model.model_fields[part].annotation
-        if part == "source":
-            annotation = ZmqSettings
+        annotation = KINDS[kind] if part == "source" else model.model_fields[part].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         model = annotation

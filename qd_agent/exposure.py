@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from qd_agent.config import Config
-from qd_agent.documents import SourceSettings
+from qd_agent.documents import KafkaSettings, SourceSettings, ZmqSettings
 from qd_agent.sinks import redact
 
 TOO_WIDE = frozenset(
@@ -50,6 +50,16 @@ def is_local(host: str | None) -> bool:
 
 
 def _source(source: SourceSettings) -> Generator[str]:
+    if isinstance(source, ZmqSettings):
+        yield from _zmq(source)
+    elif not source.encrypted and not all(is_local(b.rpartition(":")[0]) for b in source.brokers):
+        yield (
+            f"source {source.shown}: documents travel unencrypted and whoever is in between can "
+            "forge them; use security: ssl or sasl_ssl, with source.tls_ca_file"
+        )
+
+
+def _zmq(source: ZmqSettings) -> Generator[str]:
     host = source.address.removeprefix("tcp://").rpartition(":")[0]
     if not source.address.startswith("tcp://") or is_local(host):
         return
@@ -134,6 +144,10 @@ def _secret_files(config: Config) -> Generator[str]:
         "tiled.api_key_file": config.tiled.api_key_file,
         "tiled.tls_key_file": config.tiled.tls_key_file,
     }
+    for source in config.source:
+        if isinstance(source, KafkaSettings):
+            files["source.sasl_password_file"] = source.sasl_password_file
+            files["source.tls_key_file"] = source.tls_key_file
     for setting, path in files.items():
         if path is not None and _others_may_read(path):
             yield f"{setting} {path} may be read by every user of this machine; chmod 600 {path}"

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qd_agent.documents.settings import RouterSettings, SourceSettings, ZmqSettings
+from qd_agent.documents.settings import (
+    KINDS,
+    KafkaSettings,
+    RouterSettings,
+    SourceSettings,
+    ZmqSettings,
+)
 
 if TYPE_CHECKING:
     from qd_agent.core.ports import DocumentSource
     from qd_agent.documents.router import Router
 
-__all__ = ["RouterSettings", "SourceSettings", "ZmqSettings", "open_router", "open_source"]
+__all__ = [
+    "KINDS",
+    "KafkaSettings",
+    "RouterSettings",
+    "SourceSettings",
+    "ZmqSettings",
+    "open_router",
+    "open_source",
+]
 
 
 def open_source(settings: SourceSettings) -> DocumentSource:
     """Open the transport that `settings` names; the caller closes it.
 
     Raises:
-        Fatal: the address cannot be used.
+        Fatal: the address or a secret cannot be used, or a package is missing.
     """
+    if isinstance(settings, KafkaSettings):
+        from qd_agent.documents.kafka import KafkaSource  # noqa: PLC0415 - an optional extra
+
+        return KafkaSource(settings)
     from qd_agent.documents.zmq import ZmqSource  # noqa: PLC0415 - heavy, wanted only here
 
     return ZmqSource(settings)

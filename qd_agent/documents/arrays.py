@@ -1,13 +1,16 @@
-"""Arrays on the wire: the msgpack extension type 42.
+"""Arrays on the wire: the msgpack extension type 42, and the maps of msgpack-numpy.
 
-Its payload is msgpack of `(dtype.str, shape)` followed by the raw bytes in C order.
+The extension's payload is msgpack of `(dtype.str, shape)` followed by the raw bytes in C order. The
+package msgpack-numpy (which bluesky-kafka uses) sends a map instead: `nd`, `type`, `kind`, `shape`
+and `data`, with keys of bytes. It unpickles arrays of objects; we refuse them.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 from msgpack import ExtType
@@ -17,6 +20,7 @@ from qd_agent.documents import _msgpack
 
 ARRAY_CODE = 42
 MAX_DIMENSIONS = 8
+MAX_FIELDS = 100
 LAST_CODE_POINT = 0x10FFFF
 
 # Real and complex numbers, booleans, and fixed-width text; a document has no use for more.
@@ -50,24 +54,68 @@ def unpack_array(code: int, payload: bytes) -> object:
     if not isinstance(header, list) or len(cast("list[object]", header)) != 2:
         raise BadFrame("an array's header is not (dtype, shape)")
     dtype_code, shape = cast("list[object]", header)
-    dtype = _dtype(dtype_code)
-    dimensions = _shape(shape)
-    count = math.prod(dimensions)
-    if count * dtype.itemsize != len(payload) - length:
+    return _array(_dtype(dtype_code), _shape(shape), payload, length)
+
+
+def unpack_numpy(found: Mapping[object, object]) -> object:
+    """Give the array or the number in a map of msgpack-numpy; any other map as it is.
+
+    Arrays come out read-only; text and structured arrays as lists.
+
+    Raises:
+        BadFrame: an array of Python objects (it holds a pickle), another refused dtype, or a
+            length that does not fit the shape.
+    """
+    is_array, data = found.get(b"nd"), found.get(b"data")
+    if not isinstance(is_array, bool) or not isinstance(data, bytes):
+        return found
+    if found.get(b"kind") == b"O":
+        raise BadFrame("an array of Python objects is refused, since it holds a pickle")
+    if not is_array:
+        return np.asarray(_array(_dtype(found.get(b"type")), (1,), data, 0))[0].item()
+    shape = _shape(found.get(b"shape"))
+    if found.get(b"kind") == b"V":
+        return _array(_fields(found.get(b"type")), shape, data, 0).tolist()
+    return _array(_dtype(found.get(b"type")), shape, data, 0)
+
+
+def _array(dtype: np.dtype, shape: tuple[int, ...], payload: bytes, offset: int) -> Any:
+    """Give the array that lies in `payload` from `offset` on; a list where it holds text."""
+    count = math.prod(shape)
+    if count * dtype.itemsize != len(payload) - offset:
         raise BadFrame(
-            f"an array of shape {dimensions} and dtype {dtype.str} needs {count * dtype.itemsize} "
-            f"bytes, {len(payload) - length} came"
+            f"an array of shape {shape} and dtype {dtype.str} needs {count * dtype.itemsize} "
+            f"bytes, {len(payload) - offset} came"
         )
     if count == 0 or dtype.itemsize == 0:
-        array = np.zeros(dimensions, dtype)
+        array = np.zeros(shape, dtype)
     else:
-        array = np.frombuffer(payload, dtype, offset=length).reshape(dimensions)
+        array = np.frombuffer(payload, dtype, offset=offset).reshape(shape)
     if dtype.kind != "U":
         return array
     # numpy fails hard on text beyond Unicode instead of refusing it.
     if (array.reshape(-1).view(dtype.str[0] + "u4") > LAST_CODE_POINT).any():
         raise BadFrame("a text array holds characters beyond Unicode")
     return array.tolist()
+
+
+def _fields(fields: object) -> np.dtype:
+    """Give the dtype of a structured array whose fields are numbers, each of them one."""
+    if not isinstance(fields, list) or not 1 <= len(cast("list[object]", fields)) <= MAX_FIELDS:
+        raise BadFrame(f"a structured array has no list of at most {MAX_FIELDS} fields")
+    found: list[tuple[str, np.dtype]] = []
+    for field in cast("list[object]", fields):
+        parts = cast("list[object]", field) if isinstance(field, list) else []
+        if len(parts) != 2 or not isinstance(parts[0], str):
+            raise BadFrame("a structured array with fields other than (name, dtype) is refused")
+        dtype = _dtype(parts[1])
+        if dtype.kind == "U":
+            raise BadFrame("a structured array with text in it is refused")
+        found.append((parts[0], dtype))
+    try:
+        return np.dtype(found)
+    except ValueError as error:  # a name that comes twice
+        raise BadFrame(f"a structured array has impossible fields: {str(error)[:80]}") from error
 
 
 def _dtype(code: object) -> np.dtype:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from types import MappingProxyType
+from typing import Annotated, Literal, Self, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 MEBIBYTE = 1 << 20
+
+Broker = Annotated[str, StringConstraints(pattern=r"^[^,\s]+:\d+$")]
+Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class ZmqSettings(BaseModel):
@@ -60,8 +74,106 @@ class ZmqSettings(BaseModel):
         return self.address
 
 
-SourceSettings: TypeAlias = ZmqSettings
-"""Settings of one source of documents."""
+class KafkaSettings(BaseModel):
+    """Documents from Kafka, as bluesky-kafka's Publisher sends them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kind: Literal["kafka"] = Field(description="the transport; needs `qd-agent[kafka]`")
+    brokers: list[Broker] = Field(min_length=1, description="some of the brokers, host:port each")
+    topics: list[Topic] = Field(
+        min_length=1, description="topics that documents are published to, such as nsls2.bluesky"
+    )
+    group: str = Field(
+        default="qd-agent",
+        min_length=1,
+        max_length=255,
+        description="consumer group: agents of one group share the documents among them, so give "
+        "every agent its own",
+    )
+    start: Literal["earliest", "latest"] = Field(
+        default="earliest",
+        description="where a group begins that has never read: earliest, all that the brokers have "
+        "kept; latest, with what comes from now on",
+    )
+    max_document_bytes: int = Field(
+        default=64 * MEBIBYTE, ge=1024, description="larger documents are refused, bytes"
+    )
+    security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        default="plaintext",
+        description="ssl: encrypted; sasl: with a user and a password; sasl_ssl: both",
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="how the password is shown"
+    )
+    sasl_username: str | None = Field(default=None, min_length=1, description="user, for sasl")
+    sasl_password_file: Path | None = Field(
+        default=None, description="file whose first line is the password"
+    )
+    sasl_password_env: EnvironmentName | None = Field(
+        default=None, description="environment variable that holds the password"
+    )
+    tls_ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the CA that vouches for the brokers; without it those that the "
+        "system trusts",
+    )
+    tls_certificate_file: Path | None = Field(
+        default=None, description="PEM file of our own certificate, for brokers that ask for one"
+    )
+    tls_key_file: Path | None = Field(
+        default=None, description="PEM file of its private key, without a passphrase"
+    )
+
+    @model_validator(mode="after")
+    def _secrets_fit_the_security(self) -> Self:
+        passwords = [self.sasl_password_file, self.sasl_password_env]
+        given = sum(password is not None for password in passwords)
+        if self.security.startswith("sasl"):
+            if self.sasl_username is None or given != 1:
+                raise ValueError(
+                    f"{self.security} needs sasl_username and one of sasl_password_file and "
+                    "sasl_password_env"
+                )
+        elif given or self.sasl_username is not None:
+            raise ValueError(f"a user or password is given, but security is {self.security}")
+        files = (self.tls_ca_file, self.tls_certificate_file, self.tls_key_file)
+        if any(files) and not self.encrypted:
+            raise ValueError(f"files for TLS are given, but security is {self.security}")
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file go together")
+        return self
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether documents travel encrypted."""
+        return self.security.endswith("ssl")
+
+    @property
+    def shown(self) -> str:
+        """Where documents come from, in a few words."""
+        return f"{'+'.join(self.topics)} at {self.brokers[0]}"
+
+
+def _kind(value: object) -> str:
+    """Tell settings apart by their `kind`; without one they are ZMQ's, as before the choice."""
+    if isinstance(value, Mapping):
+        kind = cast("Mapping[str, object]", value).get("kind", "zmq")
+    else:
+        kind = getattr(value, "kind", "zmq")
+    return kind if isinstance(kind, str) else "no text"
+
+
+SourceSettings: TypeAlias = Annotated[
+    Annotated[ZmqSettings, Tag("zmq")] | Annotated[KafkaSettings, Tag("kafka")],
+    Discriminator(_kind),
+]
+"""Settings of one source of documents; `kind` says which."""
+
+KINDS: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {"zmq": ZmqSettings, "kafka": KafkaSettings}
+)
+"""The settings of sources by their `kind`."""
 
 
 class RouterSettings(BaseModel):

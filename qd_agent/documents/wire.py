@@ -1,4 +1,4 @@
-"""The safe codec: msgpack with numeric arrays, or JSON; never pickle.
+"""The safe codec: msgpack with arrays of numbers (in two forms), or JSON; never pickle.
 
 Arrays travel as `arrays.py` says. The packer and unpacker come from msgpack's inner module,
 because `msgpack_numpy.patch()` (called by `import bluesky_kafka`) replaces the public names by
@@ -16,7 +16,7 @@ import numpy as np
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.documents import _msgpack
-from qd_agent.documents.arrays import pack_array, unpack_array
+from qd_agent.documents.arrays import pack_array, unpack_array, unpack_numpy
 
 MAX_BYTES = 64 << 20
 MAX_JSON_BYTES = 16 << 20
@@ -31,6 +31,25 @@ PICKLE_REFUSED = (
     "(whoever sends a pickle can run code in every listener that opens it)"
 )
 
+NAMES = frozenset(
+    {
+        "start",
+        "stop",
+        "descriptor",
+        "event",
+        "event_page",
+        "resource",
+        "datum",
+        "datum_page",
+        "stream_resource",
+        "stream_datum",
+        "bulk_events",
+        "bulk_datum",
+    }
+)
+"""Every name that event-model gives a document."""
+
+_JSON_STARTS = (b"{", b"[")
 _PICKLE_PROTOCOLS = range(2, 6)
 _PICKLE_TEXT_STARTS = b"(]}cilNISVFLG"
 _HARMLESS = frozenset({int, float, bool, type(None)})
@@ -73,6 +92,28 @@ def loads(body: bytes, max_bytes: int = MAX_BYTES) -> dict[str, object]:
         BadFrame: too large, not msgpack or JSON, not a map with text keys, more than
             64 levels, or an array whose dtype, shape and length do not fit together.
     """
+    return _document(_load(body, max_bytes))
+
+
+def loads_named(body: bytes, max_bytes: int = MAX_BYTES) -> tuple[str, dict[str, object]]:
+    """Decode a list of a document's name and its body, as bluesky-kafka sends it.
+
+    As `loads` in everything else; a body starting with `[` is read as JSON.
+
+    Raises:
+        Pickled: it is a pickle, which only the publisher can change.
+        BadFrame: as for `loads`, or it is no such list.
+    """
+    pair = _load(body, max_bytes)
+    if not isinstance(pair, list) or len(cast("list[object]", pair)) != 2:
+        raise BadFrame(f"a message is a list of name and document, this is {_kind(pair)}")
+    name, doc = cast("list[object]", pair)
+    if not isinstance(name, str) or name not in NAMES:
+        raise BadFrame(f"{ascii(name)[:40]} is not the name of a document")
+    return name, _document(doc)
+
+
+def _load(body: bytes, max_bytes: int) -> object:
     if not body:
         raise BadFrame("the document is empty")
     if len(body) > max_bytes:
@@ -80,9 +121,12 @@ def loads(body: bytes, max_bytes: int = MAX_BYTES) -> dict[str, object]:
     if _is_pickle(body):
         raise Pickled(PICKLE_REFUSED)
     try:
-        doc = _load_json(body) if body[:1] == b"{" else _load_msgpack(body)
+        return _load_json(body) if body[:1] in _JSON_STARTS else _load_msgpack(body)
     except _msgpack.FAILURES as error:
         raise BadFrame(f"not a document in msgpack or JSON: {_short(error)}") from error
+
+
+def _document(doc: object) -> dict[str, object]:
     if not isinstance(doc, dict):
         raise BadFrame(f"a document is a map, this is {_kind(doc)}")
     _check(doc)
@@ -103,7 +147,7 @@ def _load_msgpack(body: bytes) -> object:
         containers += 1
         if containers > MAX_CONTAINERS:
             raise BadFrame(f"the document holds more than {MAX_CONTAINERS} lists and maps")
-        return value
+        return unpack_numpy(value) if isinstance(value, dict) and b"nd" in value else value
 
     return _msgpack.unpack(body, hook=count, ext_hook=unpack_array, max_items=MAX_ITEMS)
 

@@ -7,11 +7,12 @@ from contextlib import suppress
 
 import zmq
 
-from qd_agent.core.errors import BadFrame, Fatal, SaidBefore, Unavailable
+from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.ports import Document
 from qd_agent.documents.curve import read_keys
+from qd_agent.documents.pickles import Pickles
 from qd_agent.documents.settings import ZmqSettings
-from qd_agent.documents.wire import PICKLE_REFUSED, Pickled, loads
+from qd_agent.documents.wire import NAMES, loads
 from qd_agent.documents.zmq_link import CONNECTED, Link
 
 RETRY_S = 2.0
@@ -19,26 +20,6 @@ RETRY_S = 2.0
 HEARTBEAT_MS, SILENCE_MS = 10_000, 30_000
 """How often a connection is asked whether it lives, and how long it may be silent. Without it a
 publisher's machine that loses its power leaves us with a connection that never says anything."""
-EXPLAIN_AGAIN_S = 600.0
-"""How often a publisher that pickles is explained in the log; until then its documents count."""
-
-NAMES = frozenset(
-    {
-        "start",
-        "stop",
-        "descriptor",
-        "event",
-        "event_page",
-        "resource",
-        "datum",
-        "datum_page",
-        "stream_resource",
-        "stream_datum",
-        "bulk_events",
-        "bulk_datum",
-    }
-)
-"""Every name that event-model gives a document."""
 
 
 class ZmqSource:
@@ -59,8 +40,7 @@ class ZmqSource:
         self.received = 0
         self.refused = 0
         self._address = settings.address
-        self._pickles = False
-        self._explain_at = float("-inf")
+        self._pickles = Pickles()
         self._max_bytes = settings.max_document_bytes
         self._prefix = settings.prefix.encode()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -106,11 +86,11 @@ class ZmqSource:
             document = self._decode(parts)
         except BadFrame as error:
             self.refused += 1
-            raise self._kind_of(error)(
+            raise self._pickles.kind_of(error)(
                 f"message {self.received} from {self._address} was refused ({self.refused} so "
                 f"far): {error}"
             ) from error
-        self._pickles = False
+        self._pickles.state = ""
         return document
 
     def acknowledge(self, count: int) -> None:
@@ -119,9 +99,8 @@ class ZmqSource:
     @property
     def state(self) -> str:
         """'connected', 'connecting', or in a sentence why nothing can come."""
-        if self._pickles and self._link.state == CONNECTED:
-            return f"refused: {PICKLE_REFUSED}"
-        return self._link.state
+        state = self._link.state
+        return self._pickles.state or state if state == CONNECTED else state
 
     def close(self) -> None:
         """Close the socket; a second call does nothing."""
@@ -151,17 +130,6 @@ class ZmqSource:
             with suppress(zmq.ZMQError):  # it may know nothing of the address any more
                 self._socket.disconnect(self._address)
             self._socket.connect(self._address)
-
-    def _kind_of(self, error: BadFrame) -> type[BadFrame]:
-        """Give what to raise: a publisher that pickles is explained once, and not each time."""
-        if not isinstance(error, Pickled):
-            return BadFrame
-        self._pickles = True
-        now = time.monotonic()
-        if now < self._explain_at:
-            return SaidBefore
-        self._explain_at = now + EXPLAIN_AGAIN_S
-        return BadFrame
 
     def _decode(self, parts: list[bytes]) -> Document:
         if len(parts) != 1:

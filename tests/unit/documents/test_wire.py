@@ -211,3 +211,64 @@ print(loads(dumps({"a": np.arange(3)}))["a"].sum())
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == ["refused", "refused", "3"]
+
+
+def numpy_map(array: np.ndarray | np.generic, **changes: object) -> bytes:
+    """Encode a document as `msgpack_numpy.packb` does, without its patch."""
+    import msgpack_numpy
+
+    found = msgpack_numpy.encode(array)
+    return msgpack.packb({"a": {**found, **{k.encode(): v for k, v in changes.items()}}})
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype="<u2").reshape(2, 3),
+        np.arange(6, dtype=">f4").reshape(3, 2).T,
+        np.zeros((0, 4)),
+        np.array([True, False]),
+        np.array(3.5),
+    ],
+    ids=lambda array: array.dtype.str,
+)
+def test_arrays_of_msgpack_numpy_are_understood(array):
+    found = loads(numpy_map(array))["a"]
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert (found == array).all()
+
+
+def test_numbers_text_and_structured_arrays_of_msgpack_numpy_become_plain_values():
+    assert loads(numpy_map(np.float32(2.5)))["a"] == 2.5
+    assert loads(numpy_map(np.bool_(True)))["a"] is True
+    assert loads(numpy_map(np.array(["ab", "c"])))["a"] == ["ab", "c"]
+    table = np.array([(1, 2.5)], dtype=[("n", "<i4"), ("x", "<f8")])
+    assert loads(numpy_map(table))["a"] == [(1, 2.5)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": b"O", "data": pickle.dumps(print)},
+        {"type": "|O"},
+        {"type": "<M8[s]"},
+        {"type": b"<u2"},
+        {"shape": [3, 3]},
+        {"shape": [-1]},
+        {"shape": [2**40]},
+        {"shape": None},
+        {"data": b"short"},
+        {"kind": b"V", "type": "<u2"},
+        {"kind": b"V", "type": [["n", "|O"]]},
+        {"kind": b"V", "type": [["n", "<u2"], ["n", "<u2"]]},
+        {"kind": b"V", "type": [["n", [["m", "|O"]]]]},
+        {"kind": b"V", "type": []},
+        {"nd": "yes"},
+        {"nd": False, "type": "<U1"},
+        {"data": 7},
+    ],
+    ids=str,
+)
+def test_hostile_arrays_of_msgpack_numpy_are_refused(changes):
+    with pytest.raises(BadFrame):
+        loads(numpy_map(np.arange(6, dtype="<u2").reshape(2, 3), **changes))

@@ -147,8 +147,7 @@ def test_a_pickling_publisher_is_explained_once_and_counted_from_then_on(peer, m
             with pytest.raises(SaidBefore):
                 source.receive(WAIT)
         assert source.refused == 3
-        monkeypatch.setattr(zmq_source, "EXPLAIN_AGAIN_S", 0.0)
-        source._explain_at = 0.0
+        monkeypatch.setattr(source._pickles, "_explain_at", 0.0)
         peer.socket.send(b" start " + body)
         with pytest.raises(BadFrame) as later:
             source.receive(WAIT)

@@ -1,0 +1,47 @@
+"""A Kafka cluster for tests: librdkafka's own mock brokers, which any process may talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from confluent_kafka import Producer
+
+
+class Cluster:
+    """Mock brokers that live as long as this object.
+
+    Attributes:
+        brokers: their addresses, host:port.
+    """
+
+    def __init__(self, brokers: int = 1):
+        self._owner = Producer(
+            {"test.mock.num.brokers": brokers, "bootstrap.servers": "ignored", "log_level": 0}
+        )
+        found = self._owner.list_topics(timeout=10).brokers.values()
+        self.brokers = [f"{broker.host}:{broker.port}" for broker in found]
+
+    def make(self, topic: str) -> None:
+        """Have a topic made, as these brokers do for whoever asks for it."""
+        self._owner.list_topics(topic, timeout=10)
+
+    def send(self, topic: str, values: Iterable[bytes], key: str = "run") -> None:
+        """Produce messages, and wait until the brokers have them."""
+        for value in values:
+            self._owner.produce(topic, value=value, key=key)
+        assert self._owner.flush(10) == 0
+
+
+@contextmanager
+def running_cluster(brokers: int = 1) -> Iterator[Cluster]:
+    """Mock brokers for as long as the block lasts."""
+    yield Cluster(brokers)
+
+
+def named(documents: Iterable[tuple[str, Mapping[str, object]]]) -> list[bytes]:
+    """Encode documents as bluesky-kafka does; here with our own arrays."""
+    from qd_agent.documents import _msgpack
+    from qd_agent.documents.wire import _plain
+
+    return [_msgpack.pack((name, doc), default=_plain) for name, doc in documents]
