@@ -26,7 +26,7 @@ from qd_agent.inference.combination import (
 )
 from qd_agent.inference.distribution import CLASSES_NM, class_probabilities, softmax
 from qd_agent.inference.domain import Evidence, judge
-from qd_agent.inference.ensemble_fit import HYPOTHESES
+from qd_agent.inference.hypotheses import HYPOTHESES
 from qd_agent.inference.network import Axis, SizingNetwork
 from qd_agent.inference.sizer import Examined, NetworkSizer
 from training.dataset import Batch, PatternSource

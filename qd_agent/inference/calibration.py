@@ -39,7 +39,7 @@ class Conditions:
     noise: Float
     misfit: Float
     hypothesis: npt.NDArray[np.intp]
-    """Index of what the fit found most likely, see `ensemble_fit.HYPOTHESES`; 3 without a fit."""
+    """Index of what the fit found most likely, see `hypotheses.HYPOTHESES`; 3 without a fit."""
     surety: Float
     """Relative standard deviation that is to be scaled."""
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from qd_agent.inference.calibration import Calibration, Conditions
 from qd_agent.inference.distribution import class_probabilities
-from qd_agent.inference.ensemble_fit import HYPOTHESES
 from qd_agent.inference.explanation import Fit
+from qd_agent.inference.hypotheses import HYPOTHESES
 
 Float = npt.NDArray[np.float64]
 

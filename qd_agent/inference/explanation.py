@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
-from qd_agent.inference.ensemble_fit import LIMITS, EnsembleFitter, FittedSize
+from qd_agent.inference.ensemble_fit import EnsembleFitter, FittedSize
+from qd_agent.inference.hypotheses import LIMITS
 from qd_agent.inference.least_squares import (
     PRIOR_SD,
     Data,

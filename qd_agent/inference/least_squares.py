@@ -187,13 +187,6 @@ def inflation(residual: Float) -> float:
     return max(float(np.mean(residual**2)), 9.0 * float(np.mean(together**2)))
 
 
-def covariance(design: Float, prior_rows: Float) -> Float:
-    """Covariance of the coefficients of `design`, priors being further rows of the system."""
-    stacked = np.concatenate([design, prior_rows])
-    factor = np.asarray(np.linalg.qr(stacked, mode="r"), dtype=np.float64)
-    return np.asarray(np.linalg.pinv(factor.T @ factor, rcond=1e-13), dtype=np.float64)
-
-
 def misfit(residual: Float, debye: Float, splines: Float) -> float:
     """Structured residual over the ripple that the Debye part adds beyond any background.
 

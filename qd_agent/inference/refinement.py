@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.pattern import Pattern
-from qd_agent.inference.ensemble_fit import LEAST_LIQUID, LIQUID_SPREAD
+from qd_agent.inference.hypotheses import LEAST_LIQUID, LIQUID_SPREAD
 from qd_agent.inference.refinement_background import Background, beside_solvent, liquids
 from qd_agent.inference.refinement_data import Data, inflation, select
 from qd_agent.inference.refinement_model import NONLINEAR_STEPS, DebyeTable, PatternModel

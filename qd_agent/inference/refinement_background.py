@@ -1,7 +1,7 @@
 """What lies under the nanocrystals in a refinement, as columns that are added up.
 
 Without a measured solvent: any liquid that training draws (the artifact's prior of it, the same as
-in `ensemble_fit`), so that refinement, network and live fit believe the same. Beside a measured
+in the live fit), so that refinement, network and live fit believe the same. Beside a measured
 solvent: the solvent, and nonnegative splines for what else there is.
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.inference.ensemble_fit import HYPOTHESES, LIQUID_MISSED
+from qd_agent.inference.hypotheses import HYPOTHESES, LIQUID_MISSED
 from qd_agent.inference.least_squares import inflation
 from qd_agent.inference.network import BIN
 from qd_agent.inference.refinement_data import Data

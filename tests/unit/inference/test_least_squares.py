@@ -6,7 +6,6 @@ import pytest
 from qd_agent.inference.binned_debye import BINNED_Q
 from qd_agent.inference.least_squares import (
     Data,
-    covariance,
     inflation,
     noise,
     noise_unit,
@@ -67,14 +66,6 @@ def test_white_residuals_leave_a_variance_and_structured_ones_raise_it():
     white = rng.standard_normal(1251)
     assert inflation(white) == pytest.approx(1.0, abs=0.2)
     assert inflation(white + 2.0 * np.sin(np.arange(1251) / 20.0)) > 10.0
-
-
-def test_a_prior_holds_what_the_data_do_not_say():
-    column = np.linspace(0.0, 1.0, 50)
-    design = np.column_stack([column, np.zeros(50)])
-    spread = covariance(design, np.eye(2))
-    assert spread[1, 1] == pytest.approx(1.0)
-    assert spread[0, 0] == pytest.approx(1.0 / (1.0 + (column**2).sum()))
 
 
 def test_splines_cover_the_grid_evenly():
