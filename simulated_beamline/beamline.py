@@ -23,6 +23,8 @@ from ophyd_async.core import (
 from simulated_beamline.archive import one_line
 from simulated_beamline.detector import AreaDetector, ShutterState
 from simulated_beamline.errors import BeamlineError
+from simulated_beamline.formats import FramesAs
+from simulated_beamline.plain_detector import PlainDetector
 from simulated_beamline.plans import darks_then_frames
 from simulated_beamline.scenes import Scene
 from simulated_beamline.truth import TruthLog
@@ -45,7 +47,7 @@ class Beamline:
     """
 
     engine: RunEngine
-    detector: AreaDetector
+    detector: AreaDetector | PlainDetector
     gauges: Mapping[str, SignalR[Any]]
     shutter: SignalRW[ShutterState]
     folder: Path
@@ -58,6 +60,7 @@ class Beamline:
         period: float,
         metadata: Mapping[str, object],
         interrupted: Event | None = None,
+        frames_per_event: int = 1,
     ) -> list[str]:
         """Run darks and frames; give the uid of the run in a list (empty if none was opened).
 
@@ -77,6 +80,7 @@ class Beamline:
             period=period,
             metadata=metadata,
             interrupted=interrupted,
+            frames_per_event=frames_per_event,
         )
         try:
             self.engine(plan)
@@ -90,7 +94,11 @@ class Beamline:
 
 
 def assemble(
-    scene: Scene, folder: Path, gauges: Sequence[str], callbacks: Sequence[Callback] = ()
+    scene: Scene,
+    folder: Path,
+    gauges: Sequence[str],
+    callbacks: Sequence[Callback] = (),
+    frames_as: FramesAs = FramesAs.HDF5,
 ) -> Beamline:
     """Build the RunEngine and the devices.
 
@@ -99,6 +107,7 @@ def assemble(
         folder: files go to its subfolder `frames`, the truth to `truth.jsonl`.
         gauges: names of the readings that go into each event ('pattern_index' is an integer).
         callbacks: subscribed in this order, after the truth file.
+        frames_as: how frames are stored and announced.
     """
     # Without context managers the RunEngine leaves signals to whoever runs it.
     engine = RunEngine({}, context_managers=[])
@@ -109,7 +118,11 @@ def assemble(
     paths = StaticPathProvider(UUIDFilenameProvider(), (folder / "frames").resolve())
     with init_devices():
         shutter = soft_signal_rw(ShutterState, ShutterState.OPEN, name="shutter")
-        detector = AreaDetector(scene, shutter, setters, paths, name="detector")
+        detector: AreaDetector | PlainDetector
+        if frames_as.is_plain:
+            detector = PlainDetector(scene, shutter, setters, paths, frames_as)
+        else:
+            detector = AreaDetector(scene, shutter, setters, paths, frames_as=frames_as)
 
     def truth() -> Mapping[str, object]:
         last = detector.camera.last

@@ -8,13 +8,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from simulated_beamline.errors import BeamlineError
+from simulated_beamline.formats import HELP, FramesAs
 
 if TYPE_CHECKING:
+    from simulated_beamline.modes import Common
     from simulated_beamline.publish import Curve
     from simulated_beamline.session import Outlets, ScanRequest
 
@@ -54,6 +56,11 @@ Drain = Annotated[
 Json = Annotated[Path | None, typer.Option("--json", help="Write the scan's account here.")]
 Repeat = Annotated[int, typer.Option(help="Frames per pattern (or rounds of all frames).", min=1)]
 
+As = Annotated[FramesAs, typer.Option("--frames-as", help=HELP)]
+PerEvent = Annotated[
+    int, typer.Option("--frames-per-event", help="Frames of each event.", min=1, max=1000)
+]
+
 ADDRESS = "tcp://127.0.0.1:5578"
 FOLDER = Path("beamline-output")
 
@@ -73,6 +80,8 @@ def growth(
     binning: Binning = 1,
     flip_rows: Flip = False,
     sample: Sample = "",
+    frames_as: As = FramesAs.HDF5,
+    frames_per_event: PerEvent = 1,
     output: Output = FOLDER,
     zmq: Zmq = ADDRESS,
     prefix: Prefix = "raw",
@@ -90,7 +99,9 @@ def growth(
     from simulated_beamline import modes
     from simulated_beamline.synthesis import Kinetics
 
-    common = modes.Common(output, rate, darks, seed, binning, flip_rows, sample)
+    common = _common(
+        output, rate, darks, seed, binning, flip_rows, sample, frames_as, frames_per_event
+    )
     outlets = _outlets(
         zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
     )
@@ -121,6 +132,8 @@ def patterns(
     binning: Binning = 1,
     flip_rows: Flip = False,
     sample: Sample = "",
+    frames_as: As = FramesAs.HDF5,
+    frames_per_event: PerEvent = 1,
     output: Output = FOLDER,
     zmq: Zmq = ADDRESS,
     prefix: Prefix = "raw",
@@ -141,7 +154,9 @@ def patterns(
     """
     from simulated_beamline import modes
 
-    common = modes.Common(output, rate, darks, seed, binning, flip_rows, sample)
+    common = _common(
+        output, rate, darks, seed, binning, flip_rows, sample, frames_as, frames_per_event
+    )
     outlets = _outlets(
         zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
     )
@@ -163,6 +178,8 @@ def frames(
     rate: Rate = 2.0,
     flip_rows: Flip = False,
     sample: Sample = "",
+    frames_as: As = FramesAs.HDF5,
+    frames_per_event: PerEvent = 1,
     output: Output = FOLDER,
     zmq: Zmq = ADDRESS,
     prefix: Prefix = "raw",
@@ -179,11 +196,20 @@ def frames(
     """
     from simulated_beamline import modes
 
-    common = modes.Common(output, rate, flip_rows=flip_rows, sample_name=sample)
+    common = _common(output, rate, 0, 1, 1, flip_rows, sample, frames_as, frames_per_event)
     outlets = _outlets(
         zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
     )
     _take(lambda: modes.frames(common, folder, poni, mask, repeat), outlets, account)
+
+
+def _common(*values: object) -> Common:
+    from simulated_beamline.modes import Common
+
+    try:
+        return Common(*values)  # pyright: ignore[reportArgumentType] - typer has checked them
+    except BeamlineError as error:
+        _fail(str(error))
 
 
 def _curve(key: Path | None, clients: Path | None) -> Curve | None:
@@ -236,7 +262,7 @@ def _take(prepare: Callable[[], ScanRequest], outlets: Outlets, account: Path | 
             raise typer.Exit(2)
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> NoReturn:
     typer.echo(f"qd-beamline: {text}", err=True)
     raise typer.Exit(2)
 

@@ -29,7 +29,8 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
-from simulated_beamline.frame_file import DATASET, FrameFile
+from simulated_beamline.formats import FramesAs
+from simulated_beamline.frame_file import DATASET, FrameStore, open_store
 from simulated_beamline.scenes import Scene, Shot
 
 
@@ -54,8 +55,10 @@ class Camera:
         scene: Scene,
         shutter: SignalRW[ShutterState],
         gauges: Mapping[str, Callable[[float], None]],
+        frames_as: FramesAs = FramesAs.HDF5,
     ) -> None:
         self.scene = scene
+        self.frames_as = frames_as
         self.shutter = shutter
         self.last: Shot | None = None
         self.written, self._set_written = soft_signal_r_and_setter(int)
@@ -63,13 +66,14 @@ class Camera:
         self.exposures = 1
         self.period = 0.0
         self._gauges = gauges
-        self._file: FrameFile | None = None
+        self._file: FrameStore | None = None
         self._shots = {True: 0, False: 0}
 
-    def open_file(self, path: Path) -> None:
-        """Start a new file."""
-        self._file = FrameFile(path, self.scene.shape, self.scene.dtype)
+    def open_file(self, path: Path) -> FrameStore:
+        """Start a new file, or a sequence of files."""
+        self._file = open_store(path, self.scene.shape, self.scene.dtype, self.frames_as)
         self._set_written(0)
+        return self._file
 
     def close_file(self) -> None:
         """Finish the file, if one is open."""
@@ -153,19 +157,20 @@ class _Data(DetectorDataLogic):
         info = self._path_provider(datakey_name)
         path = Path(info.directory_path) / f"{info.filename}.h5"
         self._camera.open_file(path)
-        shape = self._camera.scene.shape
+        scene, is_tiff = self._camera.scene, self._camera.frames_as.is_tiff
+        hdf5 = {"dataset": DATASET, "swmr": self._camera.frames_as is not FramesAs.HDF5_CLOSED}
         frames = StreamResourceInfo(
             data_key=datakey_name,
-            shape=shape,
-            chunk_shape=(1, *shape),
-            dtype_numpy=self._camera.scene.dtype.str,
-            parameters={"dataset": DATASET, "swmr": True},
+            shape=scene.shape,
+            chunk_shape=(1, *scene.shape),
+            dtype_numpy=scene.dtype.str,
+            parameters={"template": info.filename + "_{:06d}.tiff"} if is_tiff else hdf5,
             source=f"sim://{datakey_name}",
         )
         return StreamResourceDataProvider(
-            uri=f"{info.directory_uri}{info.filename}.h5",
+            uri=str(info.directory_uri) + ("" if is_tiff else f"{info.filename}.h5"),
             resources=[frames],
-            mimetype="application/x-hdf5",
+            mimetype="multipart/related;type=image/tiff" if is_tiff else "application/x-hdf5",
             collections_written_signal=self._camera.written,
         )
 
@@ -186,6 +191,7 @@ class AreaDetector(StandardDetector):
             an exposure ends, so that the event holds what belongs to the frame.
         path_provider: where files go.
         name: device name, and data key of the frames.
+        frames_as: how frames are stored; one whose frames come in a stream.
     """
 
     def __init__(
@@ -195,8 +201,10 @@ class AreaDetector(StandardDetector):
         gauges: Mapping[str, Callable[[float], None]],
         path_provider: PathProvider,
         name: str = "detector",
+        *,
+        frames_as: FramesAs = FramesAs.HDF5,
     ) -> None:
-        self.camera = Camera(scene, shutter, gauges)
+        self.camera = Camera(scene, shutter, gauges, frames_as)
         self.acquire_time = self.camera.acquire_time
         self.add_detector_logics(
             _Trigger(self.camera), _Acquire(self.camera), _Data(self.camera, path_provider)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from simulated_beamline.errors import BeamlineError
+from simulated_beamline.formats import FramesAs
 from simulated_beamline.layout import (
-    Geometry,
     Pixels,
     pilatus_1m,
     pixels_of,
@@ -21,6 +21,7 @@ from simulated_beamline.recorded_patterns import read_patterns
 from simulated_beamline.sample import QAxis, reacting_sample
 from simulated_beamline.scenes import Exposure, GrowthScene, PatternScene, ReplayScene
 from simulated_beamline.session import ScanRequest
+from simulated_beamline.strip import StripProjector, strip_pixels, write_axis
 from simulated_beamline.synthesis import Kinetics
 
 
@@ -36,6 +37,11 @@ class Common:
         binning: 1 for the full detector; 2 or 4 for small frames.
         flip_rows: store frames row-flipped against their PONI.
         sample_name: for the start document; '' takes the mode's own.
+        frames_as: how frames are stored and announced.
+        frames_per_event: frames that each event of 'primary' has.
+
+    Raises:
+        BeamlineError: several frames an event in a form that has no place for them.
     """
 
     output: Path
@@ -45,6 +51,14 @@ class Common:
     binning: int = 1
     flip_rows: bool = False
     sample_name: str = ""
+    frames_as: FramesAs = FramesAs.HDF5
+    frames_per_event: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames_per_event > 1 and (
+            self.frames_as.is_plain or self.frames_as is FramesAs.FLY
+        ):
+            raise BeamlineError(f"frames as {self.frames_as} come one an event")
 
 
 def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> ScanRequest:
@@ -56,10 +70,10 @@ def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> Sc
         frames: number of frames.
         counts: counts of a pixel near the beam where the pattern has its mean value.
     """
-    geometry, pixels, axis = _stand(common)
-    sample = reacting_sample(axis, geometry.wavelength, common.seed, kinetics.plateau_diameter_nm)
+    projector, pixels, axis, wavelength = _stand(common)
+    sample = reacting_sample(axis, wavelength, common.seed, kinetics.plateau_diameter_nm)
     exposure = Exposure(counts, frames, common.seed, common.flip_rows)
-    scene = GrowthScene(Projector(geometry, axis), pixels, sample, kinetics, exposure)
+    scene = GrowthScene(projector, pixels, sample, kinetics, exposure)
     name = common.sample_name or "PbS nanocrystals, hot injection"
     return ScanRequest(
         mode="growth",
@@ -69,7 +83,9 @@ def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> Sc
         darks=common.darks,
         rate_hz=common.rate_hz,
         output=common.output,
-        metadata=_metadata(name, geometry.wavelength),
+        metadata=_metadata(name, wavelength),
+        frames_as=common.frames_as,
+        frames_per_event=common.frames_per_event,
     )
 
 
@@ -96,10 +112,10 @@ def patterns(
         BeamlineError: a pattern cannot be read.
     """
     recorded = read_patterns(folder, QAxis(), unit, wavelength)
-    geometry, pixels, axis = _stand(common)
+    projector, pixels, _, at_wavelength = _stand(common)
     frames = len(recorded) * repeat
     exposure = Exposure(counts, frames, common.seed, common.flip_rows)
-    scene = PatternScene(Projector(geometry, axis), pixels, recorded, repeat, exposure)
+    scene = PatternScene(projector, pixels, recorded, repeat, exposure)
     return ScanRequest(
         mode="patterns",
         scene=scene,
@@ -108,7 +124,9 @@ def patterns(
         darks=common.darks,
         rate_hz=common.rate_hz,
         output=common.output,
-        metadata=_metadata(common.sample_name or folder.resolve().name, geometry.wavelength),
+        metadata=_metadata(common.sample_name or folder.resolve().name, at_wavelength),
+        frames_as=common.frames_as,
+        frames_per_event=common.frames_per_event,
     )
 
 
@@ -125,8 +143,10 @@ def frames(
         repeat: how often the whole series is shown.
 
     Raises:
-        BeamlineError: no frames, no single PONI, or a mask of another shape.
+        BeamlineError: no frames, no single PONI, a mask of another shape, or frames as strips.
     """
+    if common.frames_as is FramesAs.STRIP:
+        raise BeamlineError("recorded images cannot be shown by a strip detector")
     if folder.resolve() == common.output.resolve():
         raise BeamlineError(f"{folder} is where the frames come from; choose another --output")
     images, names = read_frames(folder)
@@ -147,17 +167,26 @@ def frames(
         rate_hz=common.rate_hz,
         output=common.output,
         metadata=_metadata(common.sample_name or folder.resolve().name, None),
+        frames_as=common.frames_as,
+        frames_per_event=common.frames_per_event,
     )
 
 
-def _stand(common: Common) -> tuple[Geometry, Pixels, QAxis]:
-    """Put up the detector and leave its PONI and mask in the output folder."""
-    geometry = pilatus_1m(common.binning)
+def _stand(common: Common) -> tuple[Projector | StripProjector, Pixels, QAxis, float]:
+    """Put up the detector, leave what calibrates it in the output folder, give its wavelength.
+
+    That is PONI and mask, or of a strip detector axis and mask.
+    """
+    geometry, axis = pilatus_1m(common.binning), QAxis()
+    if common.frames_as is FramesAs.STRIP:
+        pixels = strip_pixels(common.seed)
+        write_axis(common.output, pixels.masked)
+        return StripProjector(geometry.wavelength, axis), pixels, axis, geometry.wavelength
     pixels = pixels_of(geometry, common.seed)
     common.output.mkdir(parents=True, exist_ok=True)
     masked = pixels.masked[::-1] if common.flip_rows else pixels.masked
     write_calibration(common.output, geometry.poni(), masked)
-    return geometry, pixels, QAxis()
+    return Projector(geometry, axis), pixels, axis, geometry.wavelength
 
 
 def _metadata(sample_name: str, wavelength: float | None) -> dict[str, object]:

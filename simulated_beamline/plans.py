@@ -11,9 +11,11 @@ from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.protocols import Readable
 from bluesky.utils import Msg, RequestAbort
-from ophyd_async.core import SignalRW
+from ophyd_async.core import SignalRW, TriggerInfo
 
 from simulated_beamline.detector import AreaDetector, ShutterState
+from simulated_beamline.formats import FramesAs
+from simulated_beamline.plain_detector import PlainDetector
 
 Plan = Generator[Msg, Any, Any]
 
@@ -22,7 +24,7 @@ LONGEST_SLEEP_S = 0.2
 
 
 def darks_then_frames(
-    detector: AreaDetector,
+    detector: AreaDetector | PlainDetector,
     gauges: Sequence[Readable[Any]],
     shutter: SignalRW[ShutterState],
     *,
@@ -31,6 +33,7 @@ def darks_then_frames(
     period: float,
     metadata: Mapping[str, object],
     interrupted: Event | None = None,
+    frames_per_event: int = 1,
 ) -> Plan:
     """Take `darks` frames with the shutter closed (stream 'dark'), then `frames` ('primary').
 
@@ -40,12 +43,14 @@ def darks_then_frames(
         detector: the area detector.
         gauges: devices whose values belong into each event.
         shutter: closed for the darks, open otherwise and always open in the end.
-        frames: number of frames.
+        frames: number of events (in a fly scan, which has none, of frames).
         darks: number of dark frames, may be 0.
-        period: seconds from the start of one frame to the start of the next.
+        period: seconds from the start of one event to the start of the next.
         metadata: for the start document.
         interrupted: when set, the scan is aborted before its next frame.
+        frames_per_event: frames that the detector takes for each event of 'primary'.
     """
+    flies = isinstance(detector, AreaDetector) and detector.camera.frames_as is FramesAs.FLY
     devices = [detector, *gauges]
     described = {
         "plan_name": "frames",
@@ -63,7 +68,12 @@ def darks_then_frames(
             yield from bps.abs_set(shutter, ShutterState.CLOSED, wait=True)
             yield from _stream([detector], "dark", darks, period, interrupted)
         yield from bps.abs_set(shutter, ShutterState.OPEN, wait=True)
-        yield from _stream(devices, "primary", frames, period, interrupted)
+        if flies:
+            yield from _fly(detector, "primary", frames, period)
+        else:
+            yield from _stream(
+                devices, "primary", frames, period, interrupted, frames_per_event=frames_per_event
+            )
 
     def open_again() -> Plan:
         yield from bps.abs_set(shutter, ShutterState.OPEN, wait=True)
@@ -71,13 +81,37 @@ def darks_then_frames(
     return (yield from bpp.finalize_wrapper(scan(), open_again()))
 
 
+def _fly(detector: Any, name: str, number: int, period: float) -> Plan:
+    """Let the detector take `number` frames by itself: no events, and few stream_datums."""
+    info = TriggerInfo(number_of_events=number, livetime=period)
+
+    @bpp.stage_decorator([detector])
+    def frames() -> Plan:
+        yield from bps.prepare(detector, info, wait=True)
+        yield from bps.declare_stream(detector, name=name, collect=True)
+        yield from bps.kickoff(detector, wait=True)
+        yield from bps.complete(detector, wait=True)
+        yield from bps.collect(detector, name=name)
+
+    yield from frames()
+
+
 def _stream(
-    devices: Sequence[Any], name: str, number: int, period: float, interrupted: Event | None
+    devices: Sequence[Any],
+    name: str,
+    number: int,
+    period: float,
+    interrupted: Event | None,
+    *,
+    frames_per_event: int = 1,
 ) -> Plan:
     """Stage the devices and take `number` events in the stream `name`, one every `period`."""
 
     @bpp.stage_decorator(list(devices))
     def events() -> Plan:
+        if frames_per_event > 1:
+            info = TriggerInfo(collections_per_event=frames_per_event)
+            yield from bps.prepare(devices[0], info, wait=True)
         due = time.monotonic()
         for _ in range(number):
             yield from _wait_until(due, interrupted)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulated_beamline.layout import Mask, Pixels
-from simulated_beamline.projection import Float, Projector, count
+from simulated_beamline.projection import Float, count
 from simulated_beamline.sample import Sample
 from simulated_beamline.synthesis import Kinetics, State, state_at
 
@@ -34,10 +34,20 @@ class Shot:
     truth: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-class Scene(Protocol):
-    """Where frames come from."""
+class Projecting(Protocol):
+    """Turns patterns into what a detector's pixels, or channels, expect."""
 
-    shape: tuple[int, int]
+    q: Float
+
+    def image(self, intensity: Float) -> Float:
+        """Expected signal, shape of the detector."""
+        ...
+
+
+class Scene(Protocol):
+    """Where frames come from; `shape` is (rows, columns), or (channels,) of a strip detector."""
+
+    shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
 
     def shoot(self, index: int, *, beam: bool) -> Shot:
@@ -75,13 +85,13 @@ class GrowthScene:
 
     def __init__(
         self,
-        projector: Projector,
+        projector: Projecting,
         pixels: Pixels,
         sample: Sample,
         kinetics: Kinetics,
         exposure: Exposure,
     ) -> None:
-        self.shape: tuple[int, int] = pixels.gap.shape
+        self.shape: tuple[int, ...] = pixels.gap.shape
         self.dtype: np.dtype[np.generic] = np.dtype(np.uint32)
         self._projector, self._pixels, self._sample = projector, pixels, sample
         self._kinetics, self._exposure = kinetics, exposure
@@ -123,13 +133,13 @@ class PatternScene:
 
     def __init__(
         self,
-        projector: Projector,
+        projector: Projecting,
         pixels: Pixels,
         patterns: Sequence[NamedPattern],
         repeat: int,
         exposure: Exposure,
     ) -> None:
-        self.shape: tuple[int, int] = pixels.gap.shape
+        self.shape: tuple[int, ...] = pixels.gap.shape
         self.dtype: np.dtype[np.generic] = np.dtype(np.uint32)
         self._projector, self._pixels = projector, pixels
         self._patterns, self._repeat, self._exposure = patterns, repeat, exposure
@@ -169,7 +179,7 @@ class ReplayScene:
 
     def __init__(self, frames: Sequence[npt.NDArray[np.generic]], names: Sequence[str]) -> None:
         rows, columns = frames[0].shape
-        self.shape: tuple[int, int] = (rows, columns)
+        self.shape: tuple[int, ...] = (rows, columns)
         self.dtype: np.dtype[np.generic] = frames[0].dtype
         self._frames, self._names = frames, names
 

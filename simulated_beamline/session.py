@@ -13,6 +13,7 @@ from typing import Any
 
 from simulated_beamline.archive import TiledArchive, tiled_connection
 from simulated_beamline.beamline import Callback, assemble
+from simulated_beamline.formats import FramesAs
 from simulated_beamline.publish import Curve, ZmqPublisher
 from simulated_beamline.scenes import Scene
 
@@ -30,6 +31,8 @@ class ScanRequest:
         rate_hz: frames per second.
         metadata: for the start document.
         output: folder for frames, PONI, mask and truth.
+        frames_as: how frames are stored and announced.
+        frames_per_event: frames that each event of 'primary' has.
     """
 
     mode: str
@@ -40,6 +43,8 @@ class ScanRequest:
     rate_hz: float
     output: Path
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    frames_as: FramesAs = FramesAs.HDF5
+    frames_per_event: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def run(
     Raises:
         BeamlineError: the address is taken, or nobody subscribed in time.
     """
-    counter = _Counter(on_frame)
+    counter = _Counter(on_frame, flies=request.frames_as is FramesAs.FLY)
     prefix = outlets.prefix.encode()
     with ZmqPublisher(outlets.zmq, prefix, outlets.curve) as publisher, _interrupts() as stop:
         archive = None
@@ -89,7 +94,13 @@ def run(
             connection = tiled_connection(outlets.tiled_uri, outlets.tiled_api_key)
             archive = TiledArchive(connection, f"Tiled at {_shown(outlets.tiled_uri)}")
             callbacks.append(archive)
-        beamline = assemble(request.scene, request.output, request.gauges, [*callbacks, counter])
+        beamline = assemble(
+            request.scene,
+            request.output,
+            request.gauges,
+            [*callbacks, counter],
+            request.frames_as,
+        )
         if outlets.wait_for_subscriber_s > 0.0:
             publisher.wait_for_subscriber(outlets.wait_for_subscriber_s, stop)
         began = time.monotonic()
@@ -99,6 +110,7 @@ def run(
             period=1.0 / request.rate_hz,
             metadata={"plan_name": request.mode, **request.metadata},
             interrupted=stop,
+            frames_per_event=request.frames_per_event,
         )
         took = time.monotonic() - began
         account = archive.close(outlets.drain_s) if archive is not None else None
@@ -125,9 +137,10 @@ def run(
 
 
 class _Counter:
-    """Counts events per stream, and keeps how the run ended."""
+    """Counts events per stream (frames of a fly scan), and keeps how the run ended."""
 
-    def __init__(self, on_frame: Callable[[str], None] | None) -> None:
+    def __init__(self, on_frame: Callable[[str], None] | None, *, flies: bool) -> None:
+        self._flies = flies
         self.events: dict[str, int] = {}
         self.exit_status = "none"
         self._streams: dict[str, str] = {}
@@ -137,12 +150,20 @@ class _Counter:
         if name == "descriptor":
             self._streams[document["uid"]] = document["name"]
         elif name == "event":
-            stream = self._streams[document["descriptor"]]
-            self.events[stream] = self.events.get(stream, 0) + 1
-            if self._on_frame is not None:
-                self._on_frame(stream)
+            self._count(document["descriptor"], 1)
+        elif name == "stream_datum" and self._flies:
+            if self._streams[document["descriptor"]] == "primary":  # no event will follow
+                indices = document["indices"]
+                self._count(document["descriptor"], indices["stop"] - indices["start"])
         elif name == "stop":
             self.exit_status = document["exit_status"]
+
+    def _count(self, descriptor: str, number: int) -> None:
+        stream = self._streams[descriptor]
+        self.events[stream] = self.events.get(stream, 0) + number
+        if self._on_frame is not None:
+            for _ in range(number):
+                self._on_frame(stream)
 
 
 @contextmanager

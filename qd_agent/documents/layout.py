@@ -95,7 +95,9 @@ def read_descriptor(
 def _image_key(name: str, key: Mapping[str, object], axes: int) -> ImageKey | None:
     """Read a data key; None when what it declares is no frame of known size."""
     shape = key.get("shape")
-    if key.get("dtype") != "array" or not isinstance(shape, (list, tuple)):
+    # ophyd-async calls what has one axis a number, strips too.
+    kinds = {"array", "number"} if axes == 1 else {"array"}
+    if key.get("dtype") not in kinds or not isinstance(shape, (list, tuple)):
         return None
     sizes = list(cast("list[object]", shape))
     if not axes <= len(sizes) <= axes + 1 or any(type(s) is not int or s < 1 for s in sizes):

@@ -3,10 +3,12 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import tifffile
 from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.plans import count, scan
@@ -15,8 +17,10 @@ from ophyd.sim import SynAxis
 from ophyd_async.core import TriggerInfo, init_devices
 from ophyd_async.sim import SimMotor
 
+from simulated_beamline import modes
 from simulated_beamline.beamline import assemble
 from simulated_beamline.errors import BeamlineError
+from simulated_beamline.formats import FramesAs
 from simulated_beamline.layout import NO_DATA
 from simulated_beamline.scenes import (
     Exposure,
@@ -247,3 +251,75 @@ def test_a_fly_scan_tells_of_several_frames_at_once(tmp_path, growth_scene):
     assert datum["indices"] == {"start": 0, "stop": 5}
     assert datum["seq_nums"] == {"start": 1, "stop": 6}
     assert documents.frames().shape[0] == 5
+
+
+@pytest.mark.parametrize("frames_as", [*FramesAs], ids=str)
+def test_every_form_of_frames_is_announced_by_valid_documents_and_holds_the_same_pixels(
+    tmp_path, growth_scene, frames_as
+):
+    """Whether our own path reads them is for the agent's tests; here bluesky's does."""
+    documents = Collected()
+    beamline = assemble(growth_scene(), tmp_path, GROWTH_GAUGES, [documents], frames_as)
+    beamline.scan(frames=3, darks=1, period=0.0, metadata={"plan_name": "test"})
+    assert documents.of("stop")[0]["exit_status"] == "success"
+    descriptor = next(d for d in documents.of("descriptor") if d["name"] == "primary")
+    taken = [growth_scene().shoot(index, beam=True).image for index in range(3)]
+    if frames_as is FramesAs.INLINE:
+        events = [e for e in documents.of("event") if e["descriptor"] == descriptor["uid"]]
+        found = [event["data"]["detector"] for event in events]
+    elif frames_as.is_plain:
+        uid = descriptor["uid"]
+        events = [e for e in documents.of("event") if e["descriptor"] == uid]
+        datums = {d["datum_id"]: d for d in documents.of("datum")}
+        resources = {r["uid"]: r for r in documents.of("resource")}
+        found = []
+        for event in events:
+            assert event["filled"] == {"detector": False}
+            datum = datums[event["data"]["detector"]]
+            resource = resources[datum["resource"]]
+            path = Path(resource["root"]) / resource["resource_path"]
+            number = datum["datum_kwargs"]["point_number"]
+            if resource["spec"] == "AD_TIFF":
+                kwargs = resource["resource_kwargs"]
+                name = kwargs["template"] % (f"{path}/", kwargs["filename"], number)
+                found.append(tifffile.imread(name))
+            else:
+                with h5py.File(path, "r") as file:
+                    found.append(file["/entry/data/data"][number])
+    elif frames_as.is_tiff:
+        datums = [d for d in documents.of("stream_datum") if d["descriptor"] == descriptor["uid"]]
+        used = datums[0]["stream_resource"]
+        resource = next(r for r in documents.of("stream_resource") if r["uid"] == used)
+        folder = resource["uri"].removeprefix("file://localhost")
+        names = [folder + resource["parameters"]["template"].format(n) for n in range(3)]
+        found = [tifffile.imread(name) for name in names]
+    else:
+        found = documents.frames()
+    assert len(found) == 3
+    for image, wanted in zip(found, taken, strict=True):
+        assert np.array_equal(image, wanted)
+
+
+def test_several_frames_an_event_share_its_index(tmp_path, growth_scene):
+    documents = Collected()
+    beamline = assemble(growth_scene(), tmp_path, GROWTH_GAUGES, [documents])
+    beamline.scan(frames=2, darks=1, period=0.0, metadata={}, frames_per_event=3)
+    descriptor = next(d for d in documents.of("descriptor") if d["name"] == "primary")
+    assert descriptor["data_keys"]["detector"]["shape"][0] == 3
+    datums = [d for d in documents.of("stream_datum") if d["descriptor"] == descriptor["uid"]]
+    assert [d["indices"] for d in datums] == [{"start": n, "stop": n + 1} for n in range(2)]
+    assert documents.frames().shape[0] == 6
+
+
+def test_a_strip_detector_sees_the_same_synthesis(tmp_path):
+    common = modes.Common(tmp_path, darks=1, frames_as=FramesAs.STRIP)
+    request = modes.growth(common, Kinetics(), 2, 20.0)
+    documents = Collected()
+    beamline = assemble(request.scene, tmp_path, request.gauges, [documents], FramesAs.STRIP)
+    beamline.scan(frames=2, darks=1, period=0.0, metadata={})
+    frames = documents.frames()
+    assert frames.shape == (2, 5120)
+    assert np.load(tmp_path / "two_theta.npy").shape == (5120,)
+    masked = np.load(tmp_path / "mask.npy") != 0
+    assert (frames[:, masked] == 0).all()
+    assert np.median(frames[:, ~masked]) > 1000
