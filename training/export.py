@@ -24,8 +24,6 @@ from training.calibrate import (
     draw,
     examine,
     is_sized,
-    scale_uncertainties,
-    sharpen_classes,
     temperatures,
     weigh_fits,
     with_card,
@@ -33,6 +31,7 @@ from training.calibrate import (
 from training.dataset import PatternSource
 from training.debye import build_library
 from training.liquids import liquid_prior
+from training.scaling import scale_uncertainties, sharpen_classes
 from training.train import Schedule
 from training.validate import figures
 

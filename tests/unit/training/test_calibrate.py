@@ -15,10 +15,9 @@ from training.calibrate import (
     Sample,
     choose_limits,
     is_sized,
-    scale_uncertainties,
-    sharpen_classes,
     weigh_fits,
 )
+from training.scaling import scale_uncertainties, sharpen_classes
 from training.validate import calibration_error, figures
 
 COUNT = 3000

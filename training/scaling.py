@@ -1,0 +1,119 @@
+"""Honest uncertainties: 90 % intervals that hold 90 %, and classes that are as sure as right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.inference.calibration import Calibration, Conditions, Scaling
+from qd_agent.inference.combination import TWO_SIDED_90, Marginal, conditions_of, weighed
+from qd_agent.inference.distribution import CLASSES_NM, class_probabilities
+from qd_agent.inference.sizer import Examined
+from training.calibrate import Sample
+
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+COVERAGE = 0.9
+
+SHARPNESS: tuple[float, ...] = tuple(np.arange(0.5, 1.51, 0.05).round(2).tolist())
+"""Factors that are tried for the classes."""
+
+LONGEST_STEP, FACTORS = 1.25, (0.4, 4.0)
+"""Of one band's factor at a time, and where it stays."""
+
+USUAL_MISFIT = 0.75
+"""Share of the good patterns whose misfit is nothing unusual."""
+
+
+def scale_uncertainties(
+    calibration: Calibration, found: Sequence[Examined], sample: Sample, sized: Bool
+) -> Calibration:
+    """Factors that make 90 % intervals of what is sized cover 90 % in every band."""
+    chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
+    some = [found[i] for i in chosen]
+    pairs = [weighed(one.reading, one.fit, calibration) for one in some]
+    numbers, volumes = [n for n, _ in pairs], [v for _, v in pairs]
+    judged = calibration.model_copy(update={"structured": _structured(found, sample)})
+    sizes = zip(numbers, some, strict=True)
+    extra = np.array([judged.missing(n.mean, one.fit.misfit) for n, one in sizes])
+    alike = [(one.reading, one.fit) for one in some]
+    return judged.model_copy(
+        update={
+            name: _scaling(answers, truth[chosen], conditions_of(alike, answers), extra)
+            for name, answers, truth in (
+                ("diameter", numbers, sample.diameter),
+                ("volume", volumes, sample.volume),
+            )
+        }
+    )
+
+
+def sharpen_classes(
+    calibration: Calibration, found: Sequence[Examined], sample: Sample, sized: Bool
+) -> Calibration:
+    """Scale of the class probabilities that makes the true classes of what is sized most likely."""
+    chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
+    some = [found[i] for i in chosen]
+    numbers = [weighed(one.reading, one.fit, calibration)[0] for one in some]
+    like = conditions_of([(one.reading, one.fit) for one in some], numbers)
+    factors = calibration.diameter.factors(like)
+    true = np.abs(sample.diameter[chosen][:, None] - CLASSES_NM).argmin(axis=1).tolist()
+
+    def loss(option: float) -> float:
+        likely = [
+            class_probabilities(n.mean, option * f * n.sd)[t]
+            for n, f, t in zip(numbers, factors.tolist(), true, strict=True)
+        ]
+        return -float(np.log(np.maximum(likely, 1e-9)).sum())
+
+    best = min(SHARPNESS, key=loss) if chosen else 1.0
+    return calibration.model_copy(update={"classes": best})
+
+
+def _step(distance: Float, reaches: Float, further: Float) -> float:
+    """Factor on `reaches` that, with `further` in quadrature, makes intervals cover COVERAGE.
+
+    No more than LONGEST_STEP or its inverse: the other conditions want their part.
+    """
+    low, high = 1.0 / LONGEST_STEP, LONGEST_STEP
+    for _ in range(25):
+        middle = float(np.sqrt(low * high))
+        covered = float((distance <= np.hypot(middle * reaches, further)).mean())
+        low, high = (middle, high) if covered < COVERAGE else (low, middle)
+    return high
+
+
+def _structured(found: Sequence[Examined], sample: Sample) -> float:
+    misfits = [found[int(i)].fit.misfit for i in np.flatnonzero(sample.good)]
+    return max(1e-3, float(np.quantile(misfits, USUAL_MISFIT))) if misfits else 0.06
+
+
+def _scaling(marginals: list[Marginal], truth: Float, like: Conditions, extra: Float) -> Scaling:
+    """Split-conformal in all conditions at once, one band after the other until nothing changes.
+
+    A band's factor makes intervals cover COVERAGE there, with the `extra` sd in quadrature. Where
+    that alone covers more, the factor stays at FACTORS' lower end: the rest still counts.
+    """
+    reach = np.array([m.reaches() for m in marginals]).reshape(-1, 2)
+    mean = np.array([m.mean for m in marginals])
+    sd = np.maximum(np.array([m.sd for m in marginals]), 1e-6)
+    distance = np.abs(truth - mean)
+    reaches = sd * np.where(truth < mean, reach[:, 0], reach[:, 1])
+    further = TWO_SIDED_90 * extra
+    bands = like.bands()
+    table = np.ones((bands.shape[1], 4))
+    every = np.arange(len(table))
+    for _ in range(30):
+        for condition in every:
+            for band in range(4):
+                member = bands[:, condition] == band
+                if member.sum() < 40:
+                    continue
+                factors = table[every, bands[member]].prod(axis=1)
+                step = _step(distance[member], reaches[member] * factors, further[member])
+                table[condition, band] = np.clip(table[condition, band] * step, *FACTORS)
+    rows = dict(zip(Scaling.model_fields, table.tolist(), strict=True))
+    return Scaling.model_validate(rows)
