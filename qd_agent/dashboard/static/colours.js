@@ -26,7 +26,5 @@ export function layout(more) {
   };
 }
 
-export const CONFIG = {
-  responsive: true, displaylogo: false, scrollZoom: false, doubleClick: "reset",
-  displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"],
-};
+/** Drag to zoom, double click to see all again; the bar of tools would hide what it lies on. */
+export const CONFIG = { responsive: true, scrollZoom: false, doubleClick: "reset", displayModeBar: false };

@@ -103,6 +103,9 @@ export function showFreshness(headline, now, trouble, ended) {
   say(pill, newest ? `${words} · ${span(age)}` : words);
   say(at("pill-hint"), trouble || (newest ? (ended ? "the run has ended" : "age of the newest frame") : ""));
   document.body.dataset.fresh = kind;
+  document.body.dataset.ended = String(ended);
+  const aged = kind === "stale" || kind === "old";
+  say(at("size-label"), aged ? `Diameter ${span(age)} ago` : "Diameter now");
 }
 
 /** Give 'none', 'fresh', 'stale' or 'old'. */

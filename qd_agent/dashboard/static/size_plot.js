@@ -76,7 +76,7 @@ function sizeTraces(rows, x, newestKey) {
     dots(clean, x, { color: c.blue, size: 6 }, "size"),
     dots(flagged, x, { color: c.panel, size: 8, symbol: "diamond", line: { color: c.pink, width: 2 } }, "flagged"),
     {
-      ...dots(without, x, { color: c.panel, size: 8, symbol: "circle-open", line: { color: c.dim, width: 1.5 } }, "no size"),
+      ...dots(without, x, { color: c.panel, size: 8, line: { color: c.dim, width: 1.5 } }, "no size"),
       y: without.map(() => 0.03), yaxis: "y3",
     },
     dots(newest, x, { color: c.blue, size: 12, line: { color: c.ink, width: 2 } }, "newest"),
