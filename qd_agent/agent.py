@@ -113,7 +113,7 @@ class Agent:
         provenance: what is the same for every prediction of this process.
         streams: streams whose frames are samples; the account of a run counts these.
         dark_streams: streams whose frames are darks, not samples.
-        on_answer: called after each answer is in the ledger (to wake the deliveries).
+        on_answer: called with each answer once it is in the ledger (to wake the deliveries).
         patience: how often a frame is tried that is away.
         newest_first: whether the newest of the frames never tried goes first, or the oldest.
         stopping: asked whether the process is to end; a frame in hand is then put back.
@@ -128,7 +128,7 @@ class Agent:
         provenance: Provenance,
         streams: frozenset[str],
         dark_streams: frozenset[str],
-        on_answer: Callable[[], None] = lambda: None,
+        on_answer: Callable[[Prediction], None] = lambda _: None,
         patience: Patience | None = None,
         newest_first: bool = True,
         stopping: Callable[[], bool] = lambda: False,
@@ -362,7 +362,7 @@ class Agent:
             latency_ms=watch.laps,
         )
         self._ledger.predict(prediction, *_curves(sized))
-        self._on_answer()
+        self._on_answer(prediction)
         set_aside = prediction.verdict is Verdict.BAD_FRAME
         log = _log.debug if set_aside and todo.tries else _log.info
         log(

@@ -19,6 +19,7 @@ from qd_agent.documents.settings import KINDS, RouterSettings, SourceSettings, Z
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
 from qd_agent.ledger.settings import LedgerSettings, ReconcileSettings
+from qd_agent.metrics import MetricsSettings
 from qd_agent.reduction.settings import ReductionSettings
 from qd_agent.sinks.settings import RedisSettings, TiledSettings
 
@@ -86,6 +87,9 @@ class Config(BaseModel):
     )
     redis: RedisSettings = Field(default_factory=RedisSettings, description="live predictions")
     tiled: TiledSettings = Field(default_factory=TiledSettings, description="predictions to keep")
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="for Prometheus and health checks"
+    )
     dashboard: DashboardSettings = Field(
         default_factory=DashboardSettings, description="the live page"
     )

@@ -18,7 +18,7 @@ from qd_agent.chores import Chores
 from qd_agent.config import SINKS, Config, ledger_path
 from qd_agent.core.errors import Fatal
 from qd_agent.core.ports import DocumentSource, PredictionSink
-from qd_agent.core.prediction import Provenance
+from qd_agent.core.prediction import Prediction, Provenance
 from qd_agent.courier import Courier
 from qd_agent.daemon_lock import alone_in
 from qd_agent.discovery import Discovery
@@ -30,6 +30,7 @@ from qd_agent.health import Health, Pulsing
 from qd_agent.inference import open_sizer
 from qd_agent.intake import QUEUE_SIZE, DocumentQueue
 from qd_agent.ledger import Ledger
+from qd_agent.metrics import AgentMetrics, MetricsServer, health_of
 from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
 from qd_agent.reduction import open_reducer
@@ -94,10 +95,21 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     health = Health(config.agent_id, ", ".join(s.shown for s in config.source), model)
     couriers: dict[str, Courier] = {}
 
+    def sinks() -> dict[str, str]:
+        return {name: courier.state for name, courier in couriers.items()}
+
+    def fields() -> dict[str, str | int | float]:
+        return health.fields(ledger, sinks(), documents.count())
+
     def pulse(sink: PredictionSink) -> None:
         if isinstance(sink, Pulsing):
-            states = {name: courier.state for name, courier in couriers.items()}
-            sink.heartbeat(health.fields(ledger, states, documents.count()))
+            sink.heartbeat(fields())
+
+    metrics = AgentMetrics(fields)
+
+    def answered(prediction: Prediction) -> None:
+        couriers["redis"].wake()
+        metrics.observe(prediction)
 
     couriers["redis"] = Courier(
         ledger,
@@ -124,7 +136,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         provenance=provenance,
         streams=frozenset(config.router.streams),
         dark_streams=frozenset(config.router.dark_streams),
-        on_answer=couriers["redis"].wake,
+        on_answer=answered,
         patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
         newest_first=config.order == "newest_first",
         stopping=stopping.is_set,
@@ -146,6 +158,14 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
     sources = {} if once else _sources(config, stack)
+    if config.metrics.port is not None and not once:
+        server = MetricsServer(
+            config.metrics,
+            metrics.registry,
+            lambda: health_of(health.state, health.turned, sinks()),
+        )
+        stack.callback(server.stop)
+        _log.info("metrics", host=config.metrics.host, port=server.port)
     for door in open_doors(config):
         _log.warning("open door", reason=door)
     _log.info("ready", agent=config.agent_id, source=health.source, model=model)

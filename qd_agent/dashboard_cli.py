@@ -1,4 +1,4 @@
-"""The commands for people who watch: `dashboard`."""
+"""The commands for people who watch: `dashboard` and `watch`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Target = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(dashboard)
+    app.command()(watch)
 
 
 def dashboard(
@@ -79,4 +80,28 @@ def dashboard(
         lambda: where_redis_is(config, data)[0],
         keys,
         ready=lambda address: typer.echo(f"dashboard at {address}   (Ctrl-C ends it)"),
+    )
+
+
+def watch(
+    config: ConfigFile = None,
+    data: Data = None,
+    target: Target = None,
+    once: Annotated[bool, typer.Option("--once", help="Print once, and end.")] = False,
+) -> None:
+    """Show the newest run in this terminal: size, growth, freshness, and a sparkline of sizes.
+
+    \b
+    Examples:
+      qd-agent watch beamline.yaml --target 5.5
+      qd-agent watch --data qd-data --once
+    """
+    from qd_agent.dashboard.store import RunStore
+    from qd_agent.sinks.redis_link import connect
+    from qd_agent.watch import watch as show
+    from qd_agent.whereabouts import where_redis_is
+
+    _, keys = where_redis_is(config, data)
+    show(
+        lambda: RunStore(lambda: connect(where_redis_is(config, data)[0]), keys), target, once=once
     )

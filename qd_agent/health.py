@@ -35,6 +35,7 @@ class Health:
         state: 'starting', 'running' or 'stopping'.
         source_state: 'connected', 'connecting', or why the source lets us have nothing.
         refused: messages that were no document.
+        turned: `time.monotonic()` of the path's last turn; 0 before the first.
     """
 
     agent_id: str
@@ -45,6 +46,7 @@ class Health:
     state: str = "starting"
     source_state: str = "connecting"
     refused: int = 0
+    turned: float = 0.0
 
     def hear(self, sources: Mapping[str, tuple[str, int]]) -> None:
         """Take in the state of each source, by its name, and its number of refused messages."""

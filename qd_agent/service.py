@@ -95,6 +95,7 @@ class Service:
 
     def _turn(self) -> None:
         """Write down what came in, then answer one frame."""
+        self._health.turned = time.monotonic()
         self._check()
         self._health.hear({name: (i.state, i.refused) for name, i in self._intakes.items()})
         arrivals = self._come_in(wait=0.1 if self._idle else 0.0)

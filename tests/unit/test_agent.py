@@ -11,7 +11,7 @@ from qd_agent.agent import MAX_CRASHES, TRIES_WITHOUT_DARK, Agent, DocumentRoute
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
-from qd_agent.core.prediction import Sized, Verdict
+from qd_agent.core.prediction import Prediction, Sized, Verdict
 from qd_agent.documents import RouterSettings, open_router
 from qd_agent.health import Health
 from qd_agent.intake import DocumentQueue
@@ -93,7 +93,7 @@ class Rig:
             **options,  # type: ignore[arg-type]
         )
 
-    def _count(self) -> None:
+    def _count(self, _: Prediction) -> None:
         self.answers += 1
 
     def take(self, *happenings: Happening) -> None:

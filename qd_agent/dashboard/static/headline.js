@@ -4,12 +4,12 @@ import { digitsFor, fixed, minutes, say, span } from "./format.js";
 
 const at = (id) => document.getElementById(id);
 
-/** Show a headline; everything is written as text. */
-export function showHeadline(headline) {
+/** Show a headline; everything is written as text. `old`: its newest frame is, as things are now. */
+export function showHeadline(headline, old) {
   showSize(headline);
   showState(headline);
   showGrowth(headline);
-  showTarget(headline);
+  showTarget(headline, old);
 }
 
 function showSize(headline) {
@@ -65,7 +65,7 @@ function showGrowth(headline) {
   say(at("rate-hint"), moving ? `90 %, ${basis}` : `${range}, ${basis}`);
 }
 
-function showTarget(headline) {
+function showTarget(headline, old) {
   const target = headline ? headline.target : null;
   at("target-cell").classList.toggle("unused", !target);
   say(at("target-label"), target ? `Time to ${fixed(target.nm, 2)} nm` : "Time to target");
@@ -77,11 +77,12 @@ function showTarget(headline) {
   }
   const words = {
     ahead: [`≈ ${minutes(target.minutes)}`, `${minutes(target.low)} to ${minutes(target.high)} at the present rate`],
+    old: ["–", "the newest frame is old: no time can be given"],
     near: ["now", "the target lies inside the interval"],
     reached: ["reached", "the whole interval is above the target"],
     "not growing": ["–", "not growing: no time can be given"],
     far: ["–", "further ahead than these frames can tell"],
-  }[target.status];
+  }[old && target.status === "ahead" ? "old" : target.status];
   say(at("target-time"), words[0]);
   say(at("target-hint"), words[1]);
 }
@@ -106,6 +107,9 @@ export function showFreshness(headline, now, trouble, ended) {
   document.body.dataset.ended = String(ended);
   const aged = kind === "stale" || kind === "old";
   say(at("size-label"), aged ? `Diameter ${span(age)} ago` : "Diameter now");
+  say(at("state-label"), aged ? "The sample was then" : "The sample is");
+  say(at("rate-label"), aged ? "Growth rate then" : "Growth rate");
+  return kind;
 }
 
 /** Give 'none', 'fresh', 'stale' or 'old'. */

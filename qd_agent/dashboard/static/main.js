@@ -27,6 +27,7 @@ let lineUp = false;
 let line = null;
 let target = kept("target", null);
 let log = kept("log", false);
+let age = "none"; // how the newest frame counts now
 const dirty = new Set();
 const redraws = []; // how long the last redraws took, ms
 
@@ -61,7 +62,7 @@ function redraw() {
   const rows = shown().rows;
   if (what.has("rows")) look.offer(shownUid(), rows);
   if (what.has("rows") || what.has("run")) showRun();
-  if (what.has("rows")) showHeadline(shown().headline);
+  if (what.has("rows") || what.has("age")) showHeadline(shown().headline, age === "old");
   if (what.has("rows") || what.has("cursor") || what.has("theme")) drawGrowth(rows);
   if (what.has("frame") || what.has("theme") || what.has("log")) drawFrame();
   if (what.has("cursor") || what.has("rows")) showChosen();
@@ -174,7 +175,11 @@ function backToLive() {
 function tick() {
   const run = shown().run;
   const ended = run !== null && run.state === "closed";
-  showFreshness(shown().headline, here() + live.clockOffset, trouble(), ended);
+  const now = showFreshness(shown().headline, here() + live.clockOffset, trouble(), ended);
+  if (now !== age) {
+    age = now;
+    mark("age");
+  }
 }
 
 function trouble() {

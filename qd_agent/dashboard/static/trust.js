@@ -41,9 +41,9 @@ export function trustFacts(prediction, curves, usualMisfit) {
 function misfit(prediction, usual) {
   const value = prediction.misfit;
   if (value === null || value === undefined) return ["none", "Misfit", "no Debye pattern was fitted"];
-  const poor = usual !== null && value > 2 * usual;
-  const beside = usual === null ? "" : `, usual here ${fixed(usual * 100, 1)} %`;
-  return [poor ? "warn" : "ok", "Misfit", `${fixed(value * 100, 1)} % of the pattern unexplained${beside}`];
+  const poor = usual !== null && value > Math.max(0.05, 2 * usual);
+  const beside = usual === null ? "" : `; usual here ${fixed(usual * 100, 1)} %`;
+  return [poor ? "warn" : "ok", "Misfit", `${fixed(value * 100, 1)} % beyond noise${beside}`];
 }
 
 function domain(prediction, quality) {
