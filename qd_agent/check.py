@@ -107,8 +107,10 @@ def _roots(config: Config) -> str:
 
 
 def _source(settings: SourceSettings) -> str:
-    from qd_agent.documents import open_source  # noqa: PLC0415 - zmq
+    from qd_agent.documents import TiledStreamSettings, open_source  # noqa: PLC0415 - zmq
 
+    if isinstance(settings, TiledStreamSettings):
+        return f"{settings.shown} (see tiled below)"
     open_source(settings).close()
     return f"{settings.kind} at {settings.shown} (whether anyone publishes is not known)"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,7 +23,7 @@ from qd_agent.core.prediction import Prediction, Provenance
 from qd_agent.courier import Courier
 from qd_agent.daemon_lock import alone_in
 from qd_agent.discovery import Discovery
-from qd_agent.documents import open_router, open_source
+from qd_agent.documents import TiledStreamSettings, open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
 from qd_agent.exposure import open_doors
 from qd_agent.frames import open_reader
@@ -43,6 +44,9 @@ from qd_agent.sinks import (
     resolve_tiled,
 )
 from qd_agent.sinks.raw_archive import RawArchive
+
+if TYPE_CHECKING:
+    from qd_agent.documents.tiled_stream import TiledDoor
 
 _log = structlog.get_logger(__name__)
 
@@ -157,7 +161,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         settings=config.reconcile,
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
-    sources = {} if once else _sources(config, stack)
+    sources = {} if once else _sources(config, stack, partial(_tiled_door, config, tiled, ledger))
     if config.metrics.port is not None and not once:
         server = MetricsServer(
             config.metrics,
@@ -183,13 +187,31 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     ).run()
 
 
-def _sources(config: Config, stack: ExitStack) -> dict[str, DocumentSource]:
+def _sources(
+    config: Config, stack: ExitStack, door: Callable[[], TiledDoor]
+) -> dict[str, DocumentSource]:
     """Open every source, by its name; `stack` closes them."""
     sources: dict[str, DocumentSource] = {}
     for settings in config.source:
-        sources[settings.shown] = source = open_source(settings)
+        tiled = door() if isinstance(settings, TiledStreamSettings) else None
+        sources[settings.shown] = source = open_source(settings, tiled)
         stack.callback(source.close)
     return sources
+
+
+def _tiled_door(config: Config, tiled: TiledConnection, ledger: Ledger) -> TiledDoor:
+    from qd_agent.documents.tiled_stream import TiledDoor  # noqa: PLC0415 - only with such a source
+
+    archive = RawArchive(config.tiled, tiled)
+    return TiledDoor(
+        uri=tiled.uri,
+        headers={"Authorization": f"Apikey {tiled.api_key}"} if tiled.api_key else {},
+        tls=None if tiled.tls is None else tiled.tls.context("tiled"),
+        root=tuple(config.tiled.raw_container.split("/")) if config.tiled.raw_container else (),
+        read=archive.run,
+        close=archive.close,
+        is_whole=lambda run_uid: any(record.whole for record in ledger.runs(run_uid)),
+    )
 
 
 def _settled(

@@ -52,7 +52,11 @@ def is_local(host: str | None) -> bool:
 def _source(source: SourceSettings) -> Generator[str]:
     if isinstance(source, ZmqSettings):
         yield from _zmq(source)
-    elif not source.encrypted and not all(is_local(b.rpartition(":")[0]) for b in source.brokers):
+    elif (
+        isinstance(source, KafkaSettings)
+        and not source.encrypted
+        and not all(is_local(b.rpartition(":")[0]) for b in source.brokers)
+    ):
         yield (
             f"source {source.shown}: documents travel unencrypted and whoever is in between can "
             "forge them; use security: ssl or sasl_ssl, with source.tls_ca_file"

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qd_agent.core.errors import Fatal
 from qd_agent.documents.settings import (
     KINDS,
     KafkaSettings,
     RouterSettings,
     SourceSettings,
+    TiledStreamSettings,
     ZmqSettings,
 )
 
 if TYPE_CHECKING:
     from qd_agent.core.ports import DocumentSource
     from qd_agent.documents.router import Router
+    from qd_agent.documents.tiled_stream import TiledDoor
 
 __all__ = [
     "KINDS",
     "KafkaSettings",
     "RouterSettings",
     "SourceSettings",
+    "TiledStreamSettings",
     "ZmqSettings",
     "open_router",
     "open_source",
 ]
 
 
-def open_source(settings: SourceSettings) -> DocumentSource:
+def open_source(settings: SourceSettings, tiled: TiledDoor | None = None) -> DocumentSource:
     """Open the transport that `settings` names; the caller closes it.
+
+    Args:
+        settings: which transport, and where.
+        tiled: the Tiled that the agent uses, for a source of that kind.
 
     Raises:
         Fatal: the address or a secret cannot be used, or a package is missing.
@@ -37,6 +45,12 @@ def open_source(settings: SourceSettings) -> DocumentSource:
         from qd_agent.documents.kafka import KafkaSource  # noqa: PLC0415 - an optional extra
 
         return KafkaSource(settings)
+    if isinstance(settings, TiledStreamSettings):
+        from qd_agent.documents.tiled_stream import TiledSource  # noqa: PLC0415 - heavy
+
+        if tiled is None:
+            raise Fatal("a source of kind tiled needs the Tiled that the agent uses")
+        return TiledSource(settings, tiled)
     from qd_agent.documents.zmq import ZmqSource  # noqa: PLC0415 - heavy, wanted only here
 
     return ZmqSource(settings)

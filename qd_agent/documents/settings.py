@@ -155,6 +155,30 @@ class KafkaSettings(BaseModel):
         return f"{'+'.join(self.topics)} at {self.brokers[0]}"
 
 
+class TiledStreamSettings(BaseModel):
+    """Documents from the raw runs in Tiled (`tiled.uri`, `tiled.raw_container`), as they grow."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["tiled"] = Field(description="the transport; Tiled needs a streaming cache")
+    max_message_bytes: int = Field(
+        default=256 * MEBIBYTE,
+        ge=1 << 16,
+        description="larger updates (a whole image inside of one) are skipped; what they announce "
+        "is read all the same",
+    )
+    poll_s: float = Field(
+        default=30.0,
+        ge=1.0,
+        description="an open run of which no update comes is read again after so long, s",
+    )
+
+    @property
+    def shown(self) -> str:
+        """Where documents come from, in a few words."""
+        return "the raw runs in Tiled"
+
+
 def _kind(value: object) -> str:
     """Tell settings apart by their `kind`; without one they are ZMQ's, as before the choice."""
     if isinstance(value, Mapping):
@@ -165,13 +189,15 @@ def _kind(value: object) -> str:
 
 
 SourceSettings: TypeAlias = Annotated[
-    Annotated[ZmqSettings, Tag("zmq")] | Annotated[KafkaSettings, Tag("kafka")],
+    Annotated[ZmqSettings, Tag("zmq")]
+    | Annotated[KafkaSettings, Tag("kafka")]
+    | Annotated[TiledStreamSettings, Tag("tiled")],
     Discriminator(_kind),
 ]
 """Settings of one source of documents; `kind` says which."""
 
 KINDS: Mapping[str, type[BaseModel]] = MappingProxyType(
-    {"zmq": ZmqSettings, "kafka": KafkaSettings}
+    {"zmq": ZmqSettings, "kafka": KafkaSettings, "tiled": TiledStreamSettings}
 )
 """The settings of sources by their `kind`."""
 

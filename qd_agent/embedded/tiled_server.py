@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
+UPDATES_KEPT_S, SEQUENCES_KEPT_S = 300, 30 * 86_400
+"""How long, s, updates of what is written can be had, and how long their numbers go on."""
+
+
 class Settings(TypedDict):
     """What `start_tiled` sends."""
 
@@ -64,6 +68,8 @@ def _application(folder: Path, readable: list[str], api_key: str) -> FastAPI:
         catalog_uri,
         writable_storage=[str(data), f"sqlite:///{folder / 'tables.db'}"],
         readable_storage=readable,
+        # Without it nobody can follow a run while it is written.
+        cache_config={"uri": "memory", "data_ttl": UPDATES_KEPT_S, "seq_ttl": SEQUENCES_KEPT_S},
     )
     return build_app(catalog, authentication=Authentication(single_user_api_key=api_key))
 
