@@ -18,7 +18,7 @@ import structlog
 
 from qd_agent.away import AwayFiles
 from qd_agent.core.errors import BadFrame, Unavailable
-from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.frame import Frame, FrameKey, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.ports import Document, FrameReader, Reducer, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
 from qd_agent.ledger import DARK, SAMPLE, Ledger, Todo
@@ -53,8 +53,8 @@ class RunReducer(Reducer, Protocol):
         """Take a dark frame into its run's mean."""
         ...
 
-    def dark_hash(self, run_uid: str) -> str:
-        """Name the dark that is subtracted in this run; empty when there is none."""
+    def made_from(self, key: FrameKey) -> Mapping[str, str]:
+        """Give the hashes of PONI, mask and dark of a frame, by the names of `Provenance`."""
         ...
 
     def forget_run(self, run_uid: str) -> None:
@@ -349,7 +349,7 @@ class Agent:
     ) -> None:
         reference = todo.reference
         flags = () if sized is None else sized.pattern.flags
-        dark_hash = self._stages.reducer.dark_hash(reference.key.run_uid)
+        made_from = self._stages.reducer.made_from(reference.key)
         prediction = Prediction(
             **estimate.model_dump(exclude={"flags"}),
             flags=tuple(dict.fromkeys((*estimate.flags, *flags))),
@@ -358,7 +358,7 @@ class Agent:
             frame_time=reference.time,
             publication_time=time.time(),
             readings={k: float(v) for k, v in reference.readings.items() if math.isfinite(v)},
-            provenance=self._provenance.model_copy(update={"dark_hash": dark_hash}),
+            provenance=self._provenance.model_copy(update=dict(made_from)),
             latency_ms=watch.laps,
         )
         self._ledger.predict(prediction, *_curves(sized))

@@ -15,6 +15,7 @@ from qd_agent.core.errors import QdError
 from qd_agent.documents import SourceSettings
 from qd_agent.embedded import find_server, start_redis, start_tiled
 from qd_agent.exposure import is_local, open_doors
+from qd_agent.reduction import StripSettings
 from qd_agent.sinks import RedisConnection, TiledConnection, resolve_redis, resolve_tiled
 
 
@@ -90,11 +91,17 @@ def _try(name: str, prove: Callable[[], str]) -> Finding:
 
 
 def _geometry(config: Config) -> str:
-    from qd_agent.reduction import open_reducer  # noqa: PLC0415 - pyFAI
+    from qd_agent.reduction import open_reducers  # noqa: PLC0415 - pyFAI
 
-    reducer = open_reducer(config.reduction)
-    mask = config.reduction.mask.name if config.reduction.mask is not None else "no mask"
-    return f"{config.reduction.poni.name} (sha256 {reducer.poni_sha256[:12]}), {mask}"
+    reducers = open_reducers(config.reduction, config.detectors).all
+    found: list[str] = []
+    for name, settings in {**config.detectors, "": config.reduction}.items():
+        if settings is not None:
+            file = settings.axis if isinstance(settings, StripSettings) else settings.poni
+            mask = settings.mask.name if settings.mask is not None else "no mask"
+            whose = f"{name}: " if name else ""
+            found.append(f"{whose}{file.name} (sha256 {reducers[name].poni_sha256[:12]}), {mask}")
+    return "; ".join(found)
 
 
 def _roots(config: Config) -> str:

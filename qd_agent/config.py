@@ -9,9 +9,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeGuard, TypeVar, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import PydanticCustomError
 
 from qd_agent.core.errors import Mistake
 from qd_agent.dashboard.settings import DashboardSettings
@@ -20,7 +29,7 @@ from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
 from qd_agent.ledger.settings import LedgerSettings, ReconcileSettings
 from qd_agent.metrics import MetricsSettings
-from qd_agent.reduction.settings import ReductionSettings
+from qd_agent.reduction.settings import DetectorSettings, ReductionSettings, StripSettings
 from qd_agent.sinks.settings import RedisSettings, TiledSettings
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -41,6 +50,14 @@ def _without_doubles(sources: list[SourceSettings]) -> list[SourceSettings]:
         if names.count(name) > 1:
             raise ValueError(f"{name} is named twice")
     return sources
+
+
+def _some_geometry(
+    reduction: ReductionSettings | None, info: ValidationInfo
+) -> ReductionSettings | None:
+    if reduction is None and info.data.get("detectors") == {}:
+        raise PydanticCustomError("missing", "no geometry")
+    return reduction
 
 
 class Config(BaseModel):
@@ -79,7 +96,16 @@ class Config(BaseModel):
     frames: FrameSettings = Field(
         default_factory=FrameSettings, description="which files may be read"
     )
-    reduction: ReductionSettings = Field(description="how images become patterns")
+    detectors: dict[str, DetectorSettings] = Field(
+        default={},
+        description="detectors with settings of their own, by data key: further images (keys as in "
+        "`reduction`), or strips (`kind: strip`, with an `axis`)",
+    )
+    reduction: Annotated[ReductionSettings | None, AfterValidator(_some_geometry)] = Field(
+        default=None,
+        validate_default=True,
+        description="how images become patterns, of every detector that `detectors` does not name",
+    )
     sizer: SizerSettings = Field(default_factory=SizerSettings, description="the model")
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="the books")
     reconcile: ReconcileSettings = Field(
@@ -94,9 +120,16 @@ class Config(BaseModel):
         default_factory=DashboardSettings, description="the live page"
     )
 
+    def routing(self) -> RouterSettings:
+        """Give the router's settings, with the strip detectors that are described here."""
+        found = [k for k, d in self.detectors.items() if isinstance(d, StripSettings)]
+        strips = list(dict.fromkeys([*self.router.strips, *found]))
+        return self.router.model_copy(update={"strips": strips})
+
     def numbers_hash(self) -> str:
-        """Hash of the settings that a number depends on (router, reduction, sizer)."""
-        parts = self.model_dump(mode="json", include={"router", "reduction", "sizer"})
+        """Hash of the settings that a number depends on (router, reduction, detectors, sizer)."""
+        names = {"router", "reduction", "sizer"} | ({"detectors"} if self.detectors else set())
+        parts = self.model_dump(mode="json", include=names)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -185,6 +218,8 @@ def _line(lines: Lines, place: tuple[str | int, ...]) -> int:
 
 def _as_written(place: tuple[str | int, ...], mistake: str, lines: Lines) -> tuple[str | int, ...]:
     """Give the place of a value as the file has it: a single source is not written as a list."""
+    if place[:1] == ("detectors",):  # the kind of settings is no key of the file
+        return (*place[:2], *place[3:])
     if place[:1] != ("source",) or len(place) < 2:
         return place
     number = place[1:2] if place[:2] in lines else ()
@@ -214,19 +249,28 @@ def _found(item: Mapping[str, object], key: str) -> object:
 
 
 def _kind_in(place: Sequence[str | int]) -> str:
+    if place[:1] == ("detectors",):
+        return str(place[2])
     return next((str(part) for part in place[1:] if part in KINDS), "zmq")
 
 
 def _allowed_keys(place: Sequence[str | int], kind: str) -> list[str]:
     model: type[BaseModel] = Config
+    if place[:1] == ("detectors",):
+        model, place = (StripSettings if kind == "strip" else ReductionSettings), place[2:]
     for part in place:
         if isinstance(part, int):
             continue
         annotation = KINDS[kind] if part == "source" else model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        found = [a for a in (annotation, *get_args(annotation)) if _is_settings(a)]
+        if not found:
             break
-        model = annotation
+        model = found[0]
     return sorted(model.model_fields)
+
+
+def _is_settings(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _anchored(model: _Settings, folder: Path) -> _Settings:
@@ -240,6 +284,8 @@ def _anchored(model: _Settings, folder: Path) -> _Settings:
             changed[name] = folder / value.expanduser()
         elif isinstance(value, list):
             changed[name] = [_anchored_item(item, folder) for item in value]
+        elif isinstance(value, dict):
+            changed[name] = {key: _anchored_item(item, folder) for key, item in value.items()}
     return model.model_copy(update=changed)
 
 

@@ -34,7 +34,7 @@ from qd_agent.ledger import Ledger
 from qd_agent.metrics import AgentMetrics, MetricsServer, health_of
 from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
-from qd_agent.reduction import open_reducer
+from qd_agent.reduction import open_reducers
 from qd_agent.service import Service
 from qd_agent.sinks import (
     RedisConnection,
@@ -79,7 +79,7 @@ def run_once(config: Config) -> None:
 
 def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     redis, tiled, servers = _stores(config, stack)
-    sizer, reducer = open_sizer(config.sizer), open_reducer(config.reduction)
+    sizer, reducer = open_sizer(config.sizer), open_reducers(config.reduction, config.detectors)
     stopping = threading.Event()
     reader = open_reader(config.frames, stopping.is_set)
     stack.callback(reader.close)
@@ -88,8 +88,8 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         model_version=sizer.model_version,
         model_sha256=sizer.model_sha256,
         config_hash=config.numbers_hash(),
-        poni_sha256=reducer.poni_sha256,
-        mask_sha256=reducer.mask_sha256,
+        poni_sha256=reducer.main.poni_sha256,
+        mask_sha256=reducer.main.mask_sha256,
         package_version=__version__,
     )
     model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
@@ -132,7 +132,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         pause=config.tiled.batch_seconds,
         batch=config.tiled.batch_rows,
     )
-    router = open_router(config.router)
+    router = open_router(config.routing())
     agent = Agent(
         router,
         Stages(reader, reducer, sizer),
@@ -153,7 +153,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         agent,
         ledger,
         router,
-        new_router=partial(open_router, config.router),
+        new_router=partial(open_router, config.routing()),
         archive=archivist.look,
         auditors=couriers,
         discovery=Discovery(ledger, archivist.page, config.reconcile),

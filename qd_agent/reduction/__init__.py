@@ -1,15 +1,23 @@
-"""Door to the patterns: `open_reducer` gives a reducer that integrates frames."""
+"""Door to the patterns: `open_reducers` gives what turns frames into patterns."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from qd_agent.reduction.settings import ReductionSettings
+from qd_agent.reduction.settings import DetectorSettings, ReductionSettings, StripSettings
 
 if TYPE_CHECKING:
+    from qd_agent.reduction.detectors import Reducers
     from qd_agent.reduction.reducer import AzimuthalReducer
 
-__all__ = ["ReductionSettings", "open_reducer"]
+__all__ = [
+    "DetectorSettings",
+    "ReductionSettings",
+    "StripSettings",
+    "open_reducer",
+    "open_reducers",
+]
 
 
 def open_reducer(settings: ReductionSettings) -> AzimuthalReducer:
@@ -21,3 +29,16 @@ def open_reducer(settings: ReductionSettings) -> AzimuthalReducer:
     from qd_agent.reduction.reducer import AzimuthalReducer  # noqa: PLC0415 - pyFAI is heavy
 
     return AzimuthalReducer(settings)
+
+
+def open_reducers(
+    default: ReductionSettings | None, detectors: Mapping[str, DetectorSettings]
+) -> Reducers:
+    """Open what every detector needs, and give the reducer of them all.
+
+    Raises:
+        Fatal: PONI, axis, mask or dark of one cannot be used; the message names it.
+    """
+    from qd_agent.reduction.detectors import Reducers  # noqa: PLC0415 - core.pattern, numpy
+
+    return Reducers(default, detectors)

@@ -113,6 +113,11 @@ class DarkStream:
             self._made[run_uid] = dark_of(*self._sums[run_uid], without_hot=self._without_hot)
         return self._made[run_uid]
 
+    def forget_beginning(self, prefix: str) -> None:
+        """Let go of the dark frames of all that begins with `prefix`."""
+        for name in [name for name in self._sums if name.startswith(prefix)]:
+            self.forget(name)
+
     def forget(self, run_uid: str) -> None:
         """Let go of a run's dark frames; a run without any is fine."""
         for kept in (self._sums, self._made, self._latest):

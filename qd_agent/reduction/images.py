@@ -47,14 +47,14 @@ def read_file(path: Path, what: str, largest: int = _LARGEST_FILE) -> tuple[byte
     return content, hashlib.sha256(content).hexdigest()
 
 
-def read_image(path: Path, what: str) -> tuple[Image, str]:
-    """Read a two-dimensional real image (.npy, .tif, .tiff, .edf).
+def read_image(path: Path, what: str, axes: int = 2) -> tuple[Image, str]:
+    """Read a real image (.npy, .tif, .tiff, .edf) of two axes, or with `axes` 1 a row of numbers.
 
     Returns:
-        (image of shape (height, width), sha256 of the file).
+        (image of shape (height, width) or (channels,), sha256 of the file).
 
     Raises:
-        Fatal: missing, of another format, damaged, or not a two-dimensional image of numbers.
+        Fatal: missing, of another format, damaged, or no numbers of so many axes.
     """
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
@@ -68,9 +68,12 @@ def read_image(path: Path, what: str) -> tuple[Image, str]:
         raise Fatal(
             f"reduction: the {what} {path} is not a readable {suffix} image ({kind})"
         ) from error
-    if image.ndim != 2 or not is_real(image) or image.size == 0:
+    if axes == 1 and image.ndim == 2 and image.shape[0] == 1:
+        image = image[0]
+    if image.ndim != axes or not is_real(image) or image.size == 0:
+        wanted = "two-dimensional image" if axes == 2 else "row"
         raise Fatal(
-            f"reduction: the {what} {path} is no two-dimensional image of numbers: "
+            f"reduction: the {what} {path} is no {wanted} of numbers: "
             f"shape {image.shape}, dtype {image.dtype}"
         )
     return image, sha256

@@ -18,7 +18,7 @@ Bool = npt.NDArray[np.bool_]
 _UNCOUNTABLE = 1e30
 
 
-def load_mask(path: Path | None) -> tuple[Bool | None, str]:
+def load_mask(path: Path | None, axes: int = 2) -> tuple[Bool | None, str]:
     """Give (mask as stored, True = masked; sha256 of its file), or (None, '') without one.
 
     A floating-point mask's NaN counts as masked.
@@ -28,7 +28,7 @@ def load_mask(path: Path | None) -> tuple[Bool | None, str]:
     """
     if path is None:
         return None, ""
-    image, sha256 = read_image(path, "mask")
+    image, sha256 = read_image(path, "mask", axes)
     mask = image != 0
     if mask.all():
         raise Fatal(f"reduction: the mask {path} masks every pixel (nonzero means masked)")

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Fatal
-from qd_agent.core.frame import Frame
+from qd_agent.core.frame import Frame, FrameKey
 from qd_agent.core.pattern import Pattern, normalize_area, resample
 from qd_agent.reduction.azimuthal import Integrator, Sums
-from qd_agent.reduction.corrections import Dark, DarkStream, dark_of, monitor_of
+from qd_agent.reduction.corrections import monitor_of
+from qd_agent.reduction.darks import Darks, check_dark
 from qd_agent.reduction.geometry import Shape, load_geometry
-from qd_agent.reduction.images import is_real, read_image
+from qd_agent.reduction.images import is_real
 from qd_agent.reduction.masking import Bool, invalid_pixels, load_mask, static_mask
-from qd_agent.reduction.settings import ReductionSettings
+from qd_agent.reduction.settings import DETECTION, ReductionSettings
 
 Float = npt.NDArray[np.float64]
-
-DETECTION = 5.0
-"""Standard deviations by which a frame must exceed its dark to hold scattering at all."""
 
 _SHAPES_KEPT = 2
 """Sparse matrices held when neither PONI nor mask fixes the image's shape."""
@@ -50,9 +47,7 @@ class AzimuthalReducer:
         self.wavelength = self._geometry.wavelength
         self._mask, self.mask_sha256 = load_mask(settings.mask)
         self._shape = self._agreed_shape()
-        self._without_hot = settings.hot_pixels == "leave_out"
-        self._darks = DarkStream(without_hot=self._without_hot)
-        self._fixed_dark = self._load_dark()
+        self._darks = Darks(settings, self._shape)
         self._integrators: OrderedDict[Shape, Integrator] = OrderedDict()
         if self._shape is not None:
             self._integrator(self._shape)
@@ -72,15 +67,11 @@ class AzimuthalReducer:
         """
         counts, invalid = self._counts(frame)
         integrator = self._integrator((counts.shape[0], counts.shape[1]))
-        flags: list[str] = []
-        dark = self._dark(frame.reference.key.run_uid)
+        flags = self._darks.flags(frame.reference)
+        dark = self._darks.of(frame.reference.key)
         if dark is not None:
-            _check_dark(dark, counts)
+            check_dark(dark, counts)
             invalid = invalid | dark.left_out
-            if self._is_stale(frame):
-                flags.append("dark_stale")
-        elif self._settings.dark == "stream":
-            flags.append("dark_missing")
         saturated = self._saturated(frame, integrator, invalid)
         if saturated is not None:
             invalid = invalid | saturated
@@ -107,28 +98,17 @@ class AzimuthalReducer:
         Raises:
             BadFrame: wrong shape or dtype.
         """
-        if self._settings.dark == "stream":
+        if self._darks.wanted:
             counts, invalid = self._counts(frame)
-            reference = frame.reference
-            self._darks.add(reference.key.run_uid, counts, invalid, reference.time)
+            self._darks.add(frame.reference, counts, invalid)
 
     def forget_run(self, run_uid: str) -> None:
         """Let go of a run's dark frames; unknown runs are fine."""
         self._darks.forget(run_uid)
 
-    def dark_hash(self, run_uid: str) -> str:
-        """Give the sha256 of the dark that this run's frames have subtracted now; '' for none."""
-        dark = self._dark(run_uid)
-        return "" if dark is None else dark.sha256
-
-    def _dark(self, run_uid: str) -> Dark | None:
-        return self._fixed_dark if self._settings.dark != "stream" else self._darks.dark(run_uid)
-
-    def _is_stale(self, frame: Frame) -> bool:
-        """Tell whether the run's latest dark frame was taken too long before this frame."""
-        limit, reference = self._settings.dark_max_age_s, frame.reference
-        latest = self._darks.latest(reference.key.run_uid)
-        return limit is not None and latest is not None and reference.time - latest > limit
+    def dark_hash(self, key: FrameKey) -> str:
+        """Give the sha256 of the dark that this frame has subtracted; '' for none."""
+        return self._darks.hash_of(key)
 
     def _agreed_shape(self) -> Shape | None:
         stated = self._geometry.shape
@@ -141,19 +121,6 @@ class AzimuthalReducer:
                 f"the PONI file {self._settings.poni} {stated}"
             )
         return shape
-
-    def _load_dark(self) -> Dark | None:
-        path = self._settings.dark
-        if not isinstance(path, Path):
-            return None
-        image, _ = read_image(path, "dark")
-        if self._shape is not None and image.shape != self._shape:
-            raise Fatal(
-                f"reduction: the dark {path} has shape {image.shape}, the frames {self._shape}"
-            )
-        invalid = invalid_pixels(image)
-        total = np.where(invalid, 0.0, image.astype(np.float64))
-        return dark_of(total, (~invalid).astype(np.uint32), without_hot=self._without_hot)
 
     def _counts(self, frame: Frame) -> tuple[Float, Bool]:
         """Give the image as float64, a copy of ours, and where it has no count."""
@@ -220,11 +187,6 @@ _MEANING = {
     "i": "negative",
     "f": "NaN or infinite",
 }
-
-
-def _check_dark(dark: Dark, counts: Float) -> None:
-    if dark.mean.shape != counts.shape:
-        raise BadFrame(f"the frame has shape {counts.shape}, its dark {dark.mean.shape}")
 
 
 def _check_signal(sums: Sums) -> None:

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Orientation = Literal["as_stored", "flip_rows", "flip_columns", "rotate_180"]
 Splitting = Literal["no", "bbox", "full"]
 
 
-class ReductionSettings(BaseModel):
-    """How a detector frame becomes a pattern."""
+DETECTION = 5.0
+"""Standard deviations by which a frame must exceed its dark to hold scattering at all."""
+
+
+class CountSettings(BaseModel):
+    """What is done with the counts of any detector."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    poni: Path = Field(description="geometry of the detector: a PONI file as pyFAI writes it")
-    orientation: Orientation = Field(
-        default="as_stored",
-        description=(
-            "what must be done to the stored image so that it matches the PONI: as_stored, "
-            "flip_rows (upside down), flip_columns (left to right) or rotate_180"
-        ),
-    )
-    wavelength: float | None = Field(
-        default=None,
-        gt=0,
-        lt=100,
-        allow_inf_nan=False,
-        description=(
-            "wavelength in Å; empty takes the PONI's. A value that differs from the PONI's by "
-            "more than 0.1 % is refused"
-        ),
-    )
     mask: Path | None = Field(
         default=None,
         description=(
@@ -68,19 +62,6 @@ class ReductionSettings(BaseModel):
         default=None,
         min_length=1,
         description="data key of the monitor whose reading divides the counts; empty: none",
-    )
-    solid_angle: bool = Field(
-        default=True, description="correct for the solid angle under which each pixel is seen"
-    )
-    polarization_factor: float | None = Field(
-        default=0.99,
-        ge=-1,
-        le=1,
-        allow_inf_nan=False,
-        description=(
-            "polarization of the beam: 1 horizontal, -1 vertical, 0 unpolarized (laboratory "
-            "tube); null: no correction"
-        ),
     )
     saturation: float | None = Field(
         default=None,
@@ -117,6 +98,50 @@ class ReductionSettings(BaseModel):
             "look small (0.01 1/Å: 2 % at 5 nm, 6 % at 8 nm)"
         ),
     )
+
+    @field_validator("mask")
+    @classmethod
+    def _known_image_format(cls, path: Path | None) -> Path | None:
+        if path is not None and path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ValueError(f"a mask is a {', '.join(IMAGE_SUFFIXES)} file, not '{path.name}'")
+        return path
+
+
+class ReductionSettings(CountSettings):
+    """How a detector frame becomes a pattern."""
+
+    kind: Literal["image"] = Field(default="image", description="a detector with two axes")
+    poni: Path = Field(description="geometry of the detector: a PONI file as pyFAI writes it")
+    orientation: Orientation = Field(
+        default="as_stored",
+        description=(
+            "what must be done to the stored image so that it matches the PONI: as_stored, "
+            "flip_rows (upside down), flip_columns (left to right) or rotate_180"
+        ),
+    )
+    wavelength: float | None = Field(
+        default=None,
+        gt=0,
+        lt=100,
+        allow_inf_nan=False,
+        description=(
+            "wavelength in Å; empty takes the PONI's. A value that differs from the PONI's by "
+            "more than 0.1 % is refused"
+        ),
+    )
+    solid_angle: bool = Field(
+        default=True, description="correct for the solid angle under which each pixel is seen"
+    )
+    polarization_factor: float | None = Field(
+        default=0.99,
+        ge=-1,
+        le=1,
+        allow_inf_nan=False,
+        description=(
+            "polarization of the beam: 1 horizontal, -1 vertical, 0 unpolarized (laboratory "
+            "tube); null: no correction"
+        ),
+    )
     q_points: int = Field(
         default=5004,
         ge=100,
@@ -135,12 +160,48 @@ class ReductionSettings(BaseModel):
         ),
     )
 
-    @field_validator("mask")
-    @classmethod
-    def _known_image_format(cls, path: Path | None) -> Path | None:
-        if path is not None and path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise ValueError(f"a mask is a {', '.join(IMAGE_SUFFIXES)} file, not '{path.name}'")
-        return path
+
+class StripSettings(CountSettings):
+    """How the counts of a strip detector become a pattern; nothing is integrated."""
+
+    kind: Literal["strip"] = Field(
+        default="strip", description="a detector with one axis, or a pattern integrated already"
+    )
+    axis: Path = Field(
+        description="2θ or Q of every channel: a .npy row, or a text file whose first column it is"
+    )
+    unit: Literal["2th_deg", "q_A^-1", "q_nm^-1"] = Field(
+        default="2th_deg", description="what the axis is: 2θ in degrees, Q in 1/Å or in 1/nm"
+    )
+    wavelength: float | None = Field(
+        default=None, gt=0, lt=100, allow_inf_nan=False, description="wavelength in Å; 2θ needs it"
+    )
+    counts: bool = Field(
+        default=True,
+        description="whether the values are counts, whose scatter is known (Poisson); false for "
+        "patterns that were scaled or integrated before",
+    )
+
+    @model_validator(mode="after")
+    def _two_theta_needs_a_wavelength(self) -> Self:
+        if self.unit == "2th_deg" and self.wavelength is None:
+            raise ValueError("an axis of 2θ needs a wavelength")
+        return self
+
+
+def _kind_of(value: object) -> str:
+    """Tell which settings are meant; a detector of two axes need not say so."""
+    if isinstance(value, BaseModel):
+        return str(getattr(value, "kind", "image"))
+    found = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return "strip" if found.get("kind", "strip" if "axis" in found else "") == "strip" else "image"
+
+
+DetectorSettings = Annotated[
+    Annotated[ReductionSettings, Tag("image")] | Annotated[StripSettings, Tag("strip")],
+    Discriminator(_kind_of),
+]
+"""Settings of one detector, of either kind."""
 
 
 IMAGE_SUFFIXES = (".npy", ".tif", ".tiff", ".edf")

@@ -58,8 +58,8 @@ class Reducer:
         run = frame.reference.key.run_uid
         self.darks[run] = self.darks.get(run, 0) + 1
 
-    def dark_hash(self, run_uid: str) -> str:
-        return f"{self.darks.get(run_uid, 0)} darks"
+    def made_from(self, key):
+        return {"dark_hash": f"{self.darks.get(key.run_uid, 0)} darks"}
 
     def forget_run(self, run_uid: str) -> None:
         self.darks.pop(run_uid, None)

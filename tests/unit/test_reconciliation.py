@@ -63,8 +63,8 @@ class Stage:
 
     def add_dark(self, frame: Frame) -> None: ...
 
-    def dark_hash(self, run_uid: str) -> str:
-        return ""
+    def made_from(self, key):
+        return {}
 
     def forget_run(self, run_uid: str) -> None: ...
 

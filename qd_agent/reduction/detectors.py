@@ -1,0 +1,114 @@
+"""Several detectors, each with its own geometry: every frame goes to its own reducer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from qd_agent.core.errors import BadFrame
+from qd_agent.core.frame import Frame, FrameKey
+from qd_agent.core.pattern import Pattern
+from qd_agent.reduction.settings import DetectorSettings, ReductionSettings, StripSettings
+
+
+class DetectorReducer(Protocol):
+    """Reduces the frames of one detector (of several, when they share a geometry)."""
+
+    poni_sha256: str
+    mask_sha256: str
+
+    def reduce(self, frame: Frame) -> Pattern:
+        """Integrate one frame. Raises BadFrame when it cannot be used."""
+        ...
+
+    def add_dark(self, frame: Frame) -> None:
+        """Take a dark frame into its run's mean. Raises BadFrame."""
+        ...
+
+    def forget_run(self, run_uid: str) -> None:
+        """Let go of a run's darks."""
+        ...
+
+    def dark_hash(self, key: FrameKey) -> str:
+        """Name the dark that this frame has subtracted."""
+        ...
+
+
+class Reducers:
+    """Implements `core.ports.Reducer` for all detectors.
+
+    Args:
+        default: for the detectors that have no settings of their own; None: there are none such.
+        detectors: settings by data key.
+
+    Raises:
+        Fatal: PONI, axis, mask or dark cannot be used; the message names it.
+    """
+
+    def __init__(
+        self, default: ReductionSettings | None, detectors: Mapping[str, DetectorSettings]
+    ) -> None:
+        self._own = {name: _open(settings) for name, settings in detectors.items()}
+        self._default = None if default is None else _open(default)
+
+    @property
+    def all(self) -> dict[str, DetectorReducer]:
+        """Every reducer by its data key, '' for the others' default."""
+        return self._own if self._default is None else {**self._own, "": self._default}
+
+    @property
+    def main(self) -> DetectorReducer:
+        """The default, or the first detector's where there is none."""
+        return self._default or next(iter(self._own.values()))
+
+    def reduce(self, frame: Frame) -> Pattern:
+        """Integrate one frame with its detector's geometry.
+
+        Raises:
+            BadFrame: as the detector's reducer, or no geometry is known for it.
+        """
+        return self._of(frame.reference.key).reduce(frame)
+
+    def add_dark(self, frame: Frame) -> None:
+        """Take a dark frame into its run's and detector's mean.
+
+        Raises:
+            BadFrame: as the detector's reducer, or no geometry is known for it.
+        """
+        self._of(frame.reference.key).add_dark(frame)
+
+    def forget_run(self, run_uid: str) -> None:
+        """Let go of a run's darks."""
+        for reducer in self.all.values():
+            reducer.forget_run(run_uid)
+
+    def made_from(self, key: FrameKey) -> dict[str, str]:
+        """Give the hashes of what a frame is reduced with, by the names of `Provenance`."""
+        reducer = self._own.get(key.data_key, self._default)
+        if reducer is None:
+            return {}
+        return {
+            "poni_sha256": reducer.poni_sha256,
+            "mask_sha256": reducer.mask_sha256,
+            "dark_hash": reducer.dark_hash(key),
+        }
+
+    def _of(self, key: FrameKey) -> DetectorReducer:
+        reducer = self._own.get(key.data_key, self._default)
+        if reducer is None:
+            known = ", ".join(self._own)
+            raise BadFrame(
+                f"the geometry of '{key.data_key}' is not known; describe it under `detectors` "
+                f"(there are: {known}), or give a `reduction` for all others"
+            )
+        return reducer
+
+
+def _open(settings: DetectorSettings) -> DetectorReducer:
+    if isinstance(settings, StripSettings):
+        from qd_agent.reduction.strip import StripReducer  # noqa: PLC0415 - see below
+
+        return StripReducer(settings)
+    from qd_agent.reduction.reducer import AzimuthalReducer  # noqa: PLC0415 - pyFAI is heavy
+
+    return AzimuthalReducer(settings)
