@@ -43,8 +43,9 @@ GOOD_SIZES_NM = (1.5, 10.5)
 NO_SAY = 1e3
 """Factor on the fit's standard deviation that leaves the answer to the network."""
 
-BELIEFS = (1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
-"""Factors that are tried; a fit is never believed more than it states itself."""
+BELIEFS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
+"""Factors that are tried. They decide who has how much say and no more: what is then stated is
+scaled by how often it holds. Below 1, the network states too little of its own error."""
 
 INDIFFERENT = 1.08
 """Of factors whose mean errors lie within this of the least, the smallest. Simulations are harder
@@ -153,9 +154,11 @@ def _believed(found: Sequence[Examined], sample: Sample, hypothesis: int, *, vol
     for i, one in enumerate(found):
         if good[i] and one.fit.size is not None and one.fit.size.hypothesis == hypothesis:
             bands[share_band(one.reading.fraction)].append(i)
+    every = sorted(i for members in bands.values() for i in members)
 
     def best(band: int) -> float:
-        members = bands[band]
+        # Where a band has few, all shares tell what such a fit is worth.
+        members = bands[band] if len(bands[band]) >= FEW_FITS else every
         if len(members) < FEW_FITS:
             return NO_SAY
         truth = (sample.volume if volume else sample.diameter)[members]
