@@ -77,10 +77,52 @@ def run_once(config: Config) -> None:
         _run(config, stack, once=True)
 
 
-def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
+def run_beside(
+    config: Config,
+    sources: Mapping[str, DocumentSource],
+    stopping: threading.Event,
+    begun: Callable[[], None],
+    on_answer: Callable[[Prediction], None],
+) -> None:
+    """Run the agent on this thread, beside whatever the process does, until `stopping` is set.
+
+    Args:
+        config: the configuration; its `source` is not used.
+        sources: where documents come from, by name; the caller closes them.
+        stopping: ends it.
+        begun: called once it is ready.
+        on_answer: called with every answer, on this thread.
+
+    Raises:
+        Fatal: something it needs cannot be opened, or is lost for good while it runs.
+    """
+    set_up_logging("warning" if config.log_level == "info" else config.log_level)
+    with ExitStack() as stack:
+        stack.enter_context(alone_in(config.data))
+        _run(
+            config,
+            stack,
+            once=False,
+            sources=sources,
+            stopping=stopping,
+            begun=begun,
+            on_answer=on_answer,
+        )
+
+
+def _run(
+    config: Config,
+    stack: ExitStack,
+    *,
+    once: bool,
+    sources: Mapping[str, DocumentSource] | None = None,
+    stopping: threading.Event | None = None,
+    begun: Callable[[], None] = lambda: None,
+    on_answer: Callable[[Prediction], None] = lambda _: None,
+) -> None:
     redis, tiled, servers = _stores(config, stack)
     sizer, reducer = open_sizer(config.sizer), open_reducers(config.reduction, config.detectors)
-    stopping = threading.Event()
+    stopping = stopping or threading.Event()
     reader = open_reader(config.frames, stopping.is_set)
     stack.callback(reader.close)
     provenance = Provenance(
@@ -96,7 +138,8 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     ledger = Ledger(ledger_path(config), model, SINKS)
     stack.callback(ledger.close)
     documents = DocumentQueue(QUEUE_SIZE)
-    health = Health(config.agent_id, ", ".join(s.shown for s in config.source), model)
+    names = [s.shown for s in config.source] if sources is None else list(sources)
+    health = Health(config.agent_id, ", ".join(names), model)
     couriers: dict[str, Courier] = {}
 
     def sinks() -> dict[str, str]:
@@ -114,6 +157,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     def answered(prediction: Prediction) -> None:
         couriers["redis"].wake()
         metrics.observe(prediction)
+        on_answer(prediction)
 
     couriers["redis"] = Courier(
         ledger,
@@ -161,7 +205,9 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
         settings=config.reconcile,
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
-    sources = {} if once else _sources(config, stack, partial(_tiled_door, config, tiled, ledger))
+    if sources is None:
+        door = partial(_tiled_door, config, tiled, ledger)
+        sources = {} if once else _sources(config, stack, door)
     if config.metrics.port is not None and not once:
         server = MetricsServer(
             config.metrics,
@@ -173,6 +219,7 @@ def _run(config: Config, stack: ExitStack, *, once: bool) -> None:
     for door in open_doors(config):
         _log.warning("open door", reason=door)
     _log.info("ready", agent=config.agent_id, source=health.source, model=model)
+    begun()
     Service(
         agent,
         sources,

@@ -32,7 +32,7 @@ DRAIN = 500
 
 
 class Service:
-    """Runs the path until a signal.
+    """Runs the path until it is told to stop.
 
     Args:
         agent: the path.
@@ -70,12 +70,17 @@ class Service:
         self._idle = False
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT; a second signal ends the process at once.
+        """Run until `stopping` is set; a second signal ends the process at once.
+
+        SIGTERM and SIGINT set it, where this is the main thread: on others, signals belong to
+        whoever runs beside us.
 
         Raises:
             Fatal: the source, a sink or the ledger cannot go on.
         """
-        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        ours = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGTERM, signal.SIGINT) if ours else ()
+        previous = {number: signal.signal(number, self._on_signal) for number in numbers}
         for courier in self._couriers.values():
             courier.start()
         for intake in self._intakes.values():
