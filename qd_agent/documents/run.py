@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -15,6 +15,8 @@ from qd_agent.documents.ranges import Ranges
 from qd_agent.documents.resources import Resource
 from qd_agent.documents.track import MAX_BREAKS, Track
 
+OUT_OF_TILED = "event-"
+"""How the uids of events begin that were read out of Tiled, which does not keep their own."""
 MAX_NAMES = 10_000
 """Most descriptors, and most stream_resources, of one run."""
 
@@ -89,7 +91,7 @@ class Run:
         self._tracks: dict[tuple[str, str], Track] = {}
         self._waiting: dict[tuple[str, int], list[Announced]] = {}
         self._events: dict[tuple[str, int], Event] = {}
-        self._inline_uids: dict[tuple[str, str, int], list[str]] = {}
+        self._inline_uids: dict[tuple[str, str, int], list[tuple[str, float]]] = {}
         self.awaited: dict[str, tuple[Descriptor, ImageKey, Event]] = {}
 
     def track(self, stream: str, data_key: str) -> Track:
@@ -263,9 +265,9 @@ class Run:
             place: says where each of its frames is.
         """
         uids = self._inline_uids.setdefault((descriptor.stream, key.name, event.seq_num), [])
-        if event.uid in uids:
+        if _is_known(event, uids):
             return
-        uids.append(event.uid)
+        uids.append((event.uid, event.time))
         if key.external:
             self.track(descriptor.stream, key.name).seen.add(event.seq_num, event.seq_num + 1)
         for frame in range(key.frames):
@@ -277,6 +279,14 @@ class Run:
                 dtype=key.dtype,
                 readings=dict(event.readings),
             )
+
+
+def _is_known(event: Event, known: Sequence[tuple[str, float]]) -> bool:
+    """Tell whether an event has come before; Tiled forgets uids, and keeps times exactly."""
+    return any(
+        uid == event.uid or (when == event.time and OUT_OF_TILED in (uid[:6], event.uid[:6]))
+        for uid, when in known
+    )
 
 
 def scalar_readings(data: Mapping[str, object]) -> dict[str, float]:

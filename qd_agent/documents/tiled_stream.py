@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import ssl
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qd_agent.core.errors import BadFrame, Unavailable
@@ -30,7 +30,8 @@ class TiledDoor:
         headers: to be sent with every connection; they hold a secret.
         tls: for https://, or None.
         root: where the raw runs are.
-        read: gives a run's documents, in order, or None; raises Unavailable, BadFrame or Fatal.
+        read: gives a run's documents, in order, or None; told how many events are known already
+            by their descriptor. Raises Unavailable, BadFrame or Fatal.
         close: lets go of what `read` uses.
         is_whole: tells whether the books of a run are whole, so that it need not be read again.
     """
@@ -39,7 +40,7 @@ class TiledDoor:
     headers: dict[str, str] = field(repr=False)
     tls: ssl.SSLContext | None
     root: tuple[str, ...]
-    read: Callable[[str], Sequence[Document] | None] = field(repr=False)
+    read: Callable[[str, Mapping[str, int]], Sequence[Document] | None] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
     is_whole: Callable[[str], bool] = field(repr=False, default=lambda _: False)
 
@@ -50,12 +51,14 @@ class _Run:
 
     Attributes:
         given: names and uids of the documents that were given.
+        events: how many events of them, by descriptor.
         due: monotonic time of the next reading, s; infinite while nothing has changed.
         earliest: monotonic time before which it is not read again, s.
         failures: readings in a row that found it half made.
     """
 
     given: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    events: Counter[str] = field(default_factory=Counter[str])
     due: float = 0.0
     earliest: float = 0.0
     failures: int = 0
@@ -150,7 +153,7 @@ class TiledSource:
         run, began = self._runs[run_uid], time.monotonic()
         run.due = began + 1.0  # where the reading fails
         try:
-            documents = self._door.read(run_uid)
+            documents = self._door.read(run_uid, run.events)
         except BadFrame as error:
             self._put_off(run_uid, str(error))
             return
@@ -165,6 +168,8 @@ class TiledSource:
             identity = (name, str(doc.get("uid")))
             if identity not in run.given:
                 run.given.add(identity)
+                if name == "event":
+                    run.events[str(doc["descriptor"])] += 1
                 self._ready.append((name, doc))
         if documents[-1][0] == "stop":
             self._forget(run_uid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,8 +27,12 @@ class RawArchive:
         self._connection = connection
         self._root: Any = None
 
-    def run(self, run_uid: str) -> list[Document] | None:
+    def run(self, run_uid: str, had: Mapping[str, int] | None = None) -> list[Document] | None:
         """Give the documents of a run as Tiled knows it; the stop only when it has stopped.
+
+        Args:
+            run_uid: the run.
+            had: how many events are known already, by descriptor; their images are left out.
 
         Returns:
             The documents, or None when Tiled does not have the run.
@@ -39,7 +43,7 @@ class RawArchive:
             Fatal: it refuses us.
         """
         with self._catalog() as catalog:
-            return None if catalog is None else documents_of(catalog, run_uid)
+            return None if catalog is None else documents_of(catalog, run_uid, had)
 
     def page(self, following: str | None = None) -> CatalogPage | None:
         """Give the runs that came to the catalog last, or the page after an earlier one.

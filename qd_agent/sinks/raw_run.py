@@ -1,7 +1,8 @@
 """A raw run as Tiled keeps it, turned back into the documents that announced it.
 
 Tiled joins stream_datum documents and forgets which rows of a file they named, and of streams that
-share a stream_resource it keeps the array with one of them only. Where one stream has a file to
+share a stream_resource it keeps the array with one of them only. Images that travelled inside of
+events it keeps as one array a stream. Where one stream has a file to
 itself, its events are its rows, in order; where several share one (dark and light frames), the
 times of all their events give the order, if there are as many events as rows. Else the frames of
 that file are not announced: none is better than a light one taken for a dark one.
@@ -9,23 +10,30 @@ that file are not announced: none is better than a light one taken for a dark on
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.ports import Document
 from qd_agent.sinks.tiled_table import read_table
 
 _MAX_EVENTS = 1_000_000
+_SEQUENCE = "multipart/related"
+_NUMBERED = re.compile(r"(?P<folder>.*/)(?P<before>[^/]*?)(?P<number>\d+)(?P<after>[^/\d]*)")
+MAX_INLINE_BYTES = 256 << 20
+"""Images out of events, taken in at once; of a run with more, the last ones wait for their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
     seq_num: int
     time: float
-    data: Mapping[str, float]
+    data: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +47,21 @@ class _Dataset:
 
     @property
     def file(self) -> tuple[str, str]:
-        return self.uri, str(self.parameters.get("dataset"))
+        named = self.parameters.get("dataset") or self.parameters.get("template")
+        return self.uri, str(named)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """An event stream: its descriptor, its events, and its detectors' data as Tiled keeps it."""
+    """An event stream: its descriptor, its events, and its detectors' data as Tiled keeps it.
+
+    `has_all` is false when events are left out for now, since their images are too many at once.
+    """
 
     descriptor: Mapping[str, Any]
     events: Sequence[_Event]
     datasets: Mapping[str, _Dataset]
+    has_all: bool = True
 
     @property
     def uid(self) -> str:
@@ -61,12 +74,15 @@ class _Stream:
         return [str(name) for name, key in keys.items() if key.get("external")]
 
 
-def documents_of(catalog: Any, run_uid: str) -> list[Document] | None:
+def documents_of(
+    catalog: Any, run_uid: str, had: Mapping[str, int] | None = None
+) -> list[Document] | None:
     """Give the documents of a run, whoever has written it; the stop only when it has stopped.
 
     Args:
         catalog: client of the container of raw runs.
         run_uid: the run.
+        had: how many events are known already, by descriptor; their images are left out.
 
     Returns:
         The documents, or None when the catalog does not have the run.
@@ -79,7 +95,7 @@ def documents_of(catalog: Any, run_uid: str) -> list[Document] | None:
         return None
     try:
         node = find_child(catalog, run_uid)
-        documents = None if node is None else _documents(node)
+        documents = None if node is None else _documents(node, had)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"[:200]
         raise BadFrame(f"the run as Tiled has it cannot be understood ({what})") from error
@@ -107,13 +123,13 @@ def _children(node: Any) -> dict[str, Any]:
     return {str(name): Container.__getitem__(node, name) for name in Container.__iter__(node)}
 
 
-def _documents(node: Any) -> list[Document] | None:
+def _documents(node: Any, had: Mapping[str, int] | None) -> list[Document] | None:
     metadata = dict(node.metadata)
     start = metadata.get("start")
     if not isinstance(start, Mapping):
         return None
     run_uid = str(start["uid"])
-    streams = [_stream(name, child, run_uid) for name, child in _streams(node).items()]
+    streams = [_stream(name, child, run_uid, had) for name, child in _streams(node).items()]
     documents: list[Document] = [("start", dict(start))]
     documents += [("descriptor", dict(stream.descriptor)) for stream in streams]
     for data_key in dict.fromkeys(key for stream in streams for key in stream.detectors):
@@ -122,7 +138,9 @@ def _documents(node: Any) -> list[Document] | None:
     for stream in streams:
         documents += [("event", _event_document(event, stream.uid)) for event in stream.events]
     stop = metadata.get("stop")
-    if isinstance(stop, Mapping):
+    # Who says what was had comes again for the rest, and gets the stop then.
+    comes_again = had is not None and not all(stream.has_all for stream in streams)
+    if isinstance(stop, Mapping) and not comes_again:
         documents.append(("stop", dict(stop)))
     return documents
 
@@ -168,7 +186,7 @@ def _events(stream: Any) -> list[_Event]:
     ]
 
 
-def _stream(name: str, node: Any, run_uid: str) -> _Stream:
+def _stream(name: str, node: Any, run_uid: str, had: Mapping[str, int] | None) -> _Stream:
     descriptor = _descriptor(name, node, run_uid)
     keys: Mapping[str, Mapping[str, Any]] = dict(descriptor).get("data_keys") or {}  # pyright: ignore[reportAssignmentType] - Tiled's metadata
     datasets = {
@@ -176,7 +194,42 @@ def _stream(name: str, node: Any, run_uid: str) -> _Stream:
         for key, declared in keys.items()
         if declared.get("external") and (found := _dataset(node, key, declared)) is not None
     }
-    return _Stream(descriptor, _events(node), datasets)
+    events = _events(node)
+    images = [key for key, declared in keys.items() if _is_inline_image(declared)]
+    full = _with_images(node, events, images, (had or {}).get(str(descriptor["uid"]), 0))
+    return _Stream(descriptor, full, datasets, has_all=len(full) == len(events))
+
+
+def _is_inline_image(declared: Mapping[str, Any]) -> bool:
+    shape = declared.get("shape") or ()
+    return not declared.get("external") and declared.get("dtype") == "array" and len(shape) >= 1
+
+
+def _with_images(
+    stream: Any, events: Sequence[_Event], keys: Sequence[str], had: int
+) -> list[_Event]:
+    """Put the arrays that came inside of events into them again, from number `had` on.
+
+    Events whose array Tiled does not have yet are left out, and so is what follows them.
+    """
+    arrays = {key: node for key in keys if (node := find_child(stream, key)) is not None}
+    if not arrays or len(events) <= had:
+        return list(events)
+    each = sum(_row_bytes(node) for node in arrays.values())
+    stop = min([len(events), *(int(node.shape[0]) for node in arrays.values())])
+    stop = min(stop, had + max(1, MAX_INLINE_BYTES // max(1, each)))
+    if stop <= had:
+        return list(events[:had])
+    parts = {key: node[had:stop] for key, node in arrays.items()}
+    late = [
+        replace(event, data={**event.data, **{key: part[row] for key, part in parts.items()}})
+        for row, event in enumerate(events[had:stop])
+    ]
+    return [*events[:had], *late]
+
+
+def _row_bytes(node: Any) -> int:
+    return int(node.dtype.itemsize) * math.prod(int(size) for size in node.shape[1:])
 
 
 def _dataset(stream: Any, key: str, declared: Mapping[str, Any]) -> _Dataset | None:
@@ -186,16 +239,33 @@ def _dataset(stream: Any, key: str, declared: Mapping[str, Any]) -> _Dataset | N
         return None
     sources = node.data_sources()
     shape, per_event = tuple(node.shape), tuple(declared.get("shape", ()))
-    if not sources or len(sources[0].assets) != 1 or not shape or not per_event:
+    if not sources or not shape or not per_event:
         return None
     source = sources[0]
     stacked = len(shape) == len(per_event) + 1 or len(per_event) == 2
-    return _Dataset(
-        count=int(shape[0]) if stacked else int(shape[0]) // int(per_event[0]),
-        uri=str(source.assets[0].data_uri),
-        mimetype=str(source.mimetype),
-        parameters=dict(source.parameters),
-    )
+    count = int(shape[0]) if stacked else int(shape[0]) // int(per_event[0])
+    mimetype = str(source.mimetype)
+    uris = [str(a.data_uri) for a in sorted(source.assets, key=lambda asset: asset.num or 0)]
+    if mimetype.startswith(_SEQUENCE):
+        return _sequence(uris, count, mimetype)
+    if len(uris) != 1:
+        return None
+    return _Dataset(count, uris[0], mimetype, dict(source.parameters))
+
+
+def _sequence(uris: Sequence[str], count: int, mimetype: str) -> _Dataset | None:
+    """Give a sequence of files, numbered from 0 on; None where they are named otherwise."""
+    named = _NUMBERED.fullmatch(uris[0]) if uris else None
+    if named is None or count < 1 or len(uris) % count or int(named["number"]):
+        return None
+    folder, before, number, after = named.group("folder", "before", "number", "after")
+    padded = len({len(uri) for uri in uris}) == 1
+    width = len(number) if padded else 0
+    if any(uri != f"{folder}{before}{k:0{width}d}{after}" for k, uri in enumerate(uris)):
+        return None
+    names = f"{unquote(before)}{{:0{width}d}}{unquote(after)}"
+    parameters = {"template": names, "files_per_datum": len(uris) // count}
+    return _Dataset(count, folder, mimetype, parameters)
 
 
 def _frames_of(data_key: str, sharing: Sequence[_Stream], run_uid: str) -> list[Document]:
@@ -261,7 +331,11 @@ def _datum(resource: str, descriptor: str, row: int, number: int) -> Document:
 
 
 def _event_document(event: _Event, descriptor: str) -> dict[str, object]:
-    finite = {name: value for name, value in event.data.items() if value == value}  # noqa: PLR0124
+    finite = {
+        name: value
+        for name, value in event.data.items()
+        if not (isinstance(value, float) and math.isnan(value))
+    }
     return {
         "uid": f"event-{descriptor}-{event.seq_num}-{event.time!r}",
         "descriptor": descriptor,

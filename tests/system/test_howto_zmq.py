@@ -30,10 +30,15 @@ for line in iter(input, "end"):
 """
 
 
-def test_documents_of_a_beamline_set_up_as_written_arrive():
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["json", "msgpack", "orjson"])
+def test_documents_of_a_beamline_set_up_as_written_arrive(block: str):
     inside, outside = free_port(), free_port()
     code = "\n".join(line[3:] for line in block.splitlines()).replace("5577", str(inside))
+    if "import Publisher" not in code:  # it is told in the first one
+        code = "from bluesky.callbacks.zmq import Publisher\n" + code
     script = SCAN.format(inside=inside, outside=outside, code=code)
     beamline = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", script],

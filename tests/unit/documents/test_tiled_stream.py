@@ -175,7 +175,7 @@ def test_a_wrong_key_is_said(tiled_server):
 def test_a_run_that_cannot_be_read_is_given_up_and_the_others_go_on(monkeypatch):
     monkeypatch.setattr("qd_agent.documents.tiled_stream.PAUSE_S", 0.001)
 
-    def read(run_uid):
+    def read(run_uid, _had):
         if run_uid == "broken":
             raise BadFrame("not laid out as Bluesky's runs are")
         return None if run_uid == "absent" else step_scan(1)

@@ -1,0 +1,56 @@
+"""The page for Kafka beamlines works as it is written: its own code, bluesky-kafka, our source."""
+
+import subprocess
+import sys
+
+import pytest
+
+from qd_agent.documents import KafkaSettings, open_source
+from tests.helpers.kafka import Cluster
+from tests.helpers.pages import blocks, config_of
+
+PAGE = "how-to/kafka-beamline.md"
+BROKER = "kafka.example.org:9092"
+pytestmark = pytest.mark.system
+
+SCAN = """
+from bluesky import RunEngine
+from bluesky.plans import count
+from ophyd.sim import det
+RE = RunEngine({{}}, context_managers=[])
+{code}
+RE(count([det], 3))
+publisher.flush()
+"""
+
+
+def test_documents_of_a_beamline_set_up_as_written_arrive(tmp_path):
+    (code,) = blocks(PAGE, "python")
+    plain, _, _ = blocks(PAGE, "yaml")
+    cluster = Cluster()
+    address = ",".join(cluster.brokers)
+    (settings,) = config_of(plain.replace(BROKER, address), tmp_path).source
+    assert isinstance(settings, KafkaSettings)
+    cluster.make(settings.topics[0])
+    # As told, `latest`: here the scan comes first.
+    source = open_source(settings.model_copy(update={"start": "earliest"}))
+    script = SCAN.format(code=code.replace(BROKER, address))
+    # The mock brokers have no idempotent producers, which bluesky-kafka asks for.
+    script = script.replace('{"acks": "all"}', '{"acks": "all", "enable.idempotence": False}')
+    try:
+        subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
+        names = []
+        while names[-1:] != ["stop"]:
+            document = source.receive(1.0)
+            names += [] if document is None else [document[0]]
+        assert names == ["start", "descriptor", "event", "event", "event", "stop"]
+    finally:
+        source.close()
+
+
+def test_the_other_configurations_are_valid(tmp_path):
+    _, secure, several = blocks(PAGE, "yaml")
+    (source,) = config_of(secure, tmp_path).source
+    assert isinstance(source, KafkaSettings)
+    assert source.sasl_password_file == tmp_path / "kafka.secret"
+    assert [source.kind for source in config_of(several, tmp_path).source] == ["zmq", "kafka"]
