@@ -16,12 +16,14 @@ Nothing but what is named is changed, and nothing without QD_CHAOS.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import itertools
 import os
 import resource
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -107,8 +109,17 @@ def _die(point: str) -> None:
 def _limit_files(spare: int) -> None:
     """Files may not grow beyond the largest of the ledger's files plus `spare` bytes."""
     folder = Path(os.environ["QD_CHAOS_DATA"])
+    _give_back_pages(folder / "ledger.sqlite")
     size = max((p.stat().st_size for p in folder.glob("ledger.sqlite*")), default=0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + spare, resource.RLIM_INFINITY))
+
+
+def _give_back_pages(ledger: Path) -> None:
+    """Leave the ledger no free pages, so that it has to grow, however many runs were before."""
+    if ledger.exists():
+        with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _limit_pages(spare: int) -> None:
