@@ -260,10 +260,10 @@ def _sequence(uris: Sequence[str], count: int, mimetype: str) -> _Dataset | None
         return None
     folder, before, number, after = named.group("folder", "before", "number", "after")
     padded = len({len(uri) for uri in uris}) == 1
-    width = len(number) if padded else 0
-    if any(uri != f"{folder}{before}{k:0{width}d}{after}" for k, uri in enumerate(uris)):
+    digits = f"0{len(number)}d" if padded else "d"
+    if any(uri != f"{folder}{before}{k:{digits}}{after}" for k, uri in enumerate(uris)):
         return None
-    names = f"{unquote(before)}{{:0{width}d}}{unquote(after)}"
+    names = f"{unquote(before)}{{:{digits}}}{unquote(after)}"
     parameters = {"template": names, "files_per_datum": len(uris) // count}
     return _Dataset(count, folder, mimetype, parameters)
 

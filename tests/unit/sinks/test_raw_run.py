@@ -17,6 +17,7 @@ from qd_agent.documents import RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
 from qd_agent.sinks.raw_archive import RawArchive
+from qd_agent.sinks.raw_run import _sequence
 from qd_agent.sinks.tiled_link import open_tiled
 from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
 from tests.helpers.servers import tiled_client
@@ -194,3 +195,70 @@ def test_a_run_that_is_laid_out_oddly_is_refused_or_empty(
         assert found is None or [name for name, _ in found if name in ("start", "stop")]
     finally:
         archive.close()
+
+
+def inline_run(frames: int) -> RunOfDocuments:
+    run = RunOfDocuments(shape=(8, 6), metadata={"sample": "PbS"})
+    run.declare_inline(dtype="<u4")
+    for seq in range(1, frames + 1):
+        run._counts["primary"] = seq
+        run.event(det=np.full((8, 6), seq, "<u4"))
+    return run
+
+
+def test_images_that_came_inside_of_events_come_back_with_them(
+    tiled_server: RunningServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = inline_run(3)
+    run_uid = written(tiled_server, folder / "unused.h5", run.stop(), 1)
+    found = asked(tiled_server, run_uid)
+    assert found is not None
+    frames = [h for h in frames_of(found) if isinstance(h, FrameReference)]
+    assert [int(f.array[0, 0]) for f in frames if f.array is not None] == [1, 2, 3]
+    assert {(f.array.dtype.str, f.array.shape) for f in frames if f.array is not None} == {
+        ("<u4", (8, 6))
+    }
+    assert [f.time for f in frames] == [run.time + 1, run.time + 2, run.time + 3]
+    (descriptor,) = [doc for name, doc in found if name == "descriptor"]
+    archive = RawArchive(SETTINGS, TiledConnection(tiled_server.url, tiled_server.secret))
+    monkeypatch.setattr("qd_agent.sinks.raw_run.MAX_INLINE_BYTES", 1)
+    for known in range(3):
+        part = archive.run(run_uid, {str(descriptor["uid"]): known})
+        assert part is not None
+        images = [
+            doc["data"]["det"] for name, doc in part if name == "event" and "det" in doc["data"]
+        ]
+        assert [int(image[0, 0]) for image in images] == [known + 1], "one at a time"
+        assert (part[-1][0] == "stop") == (known == 2), "the stop comes with the last of them"
+    archive.close()
+
+
+def test_events_told_by_tiled_and_by_their_publisher_are_the_same_ones(
+    tiled_server: RunningServer, folder: Path
+) -> None:
+    """Tiled forgets the uids of events; a frame inside of one must not count twice for that."""
+    run = inline_run(2)
+    run_uid = written(tiled_server, folder / "unused.h5", run.stop(), 1)
+    found = asked(tiled_server, run_uid)
+    assert found is not None
+    both = [*run.documents[:-1], *found[1:]]
+    frames = [h for h in frames_of(both) if isinstance(h, FrameReference)]
+    assert [(f.key.seq_num, f.key.index) for f in frames] == [(1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("names", "template"),
+    [
+        (["a_00.tiff", "a_01.tiff"], "a_{:02d}.tiff"),
+        ([f"a%20b_{n}.tiff" for n in range(11)], "a b_{:d}.tiff"),
+        (["a_01.tiff", "a_02.tiff"], None),
+        (["a_0.tiff", "b_1.tiff"], None),
+        (["a.tiff"], None),
+        ([], None),
+    ],
+)
+def test_a_sequence_of_files_is_told_by_its_names(names: list[str], template: str | None) -> None:
+    folder = "file://localhost/data/run/"
+    found = _sequence([folder + name for name in names], len(names), "multipart/related")
+    assert (None if found is None else found.parameters["template"]) == template
+    assert found is None or found.uri == folder
