@@ -157,7 +157,7 @@ class MetricsServer:
         registry: CollectorRegistry,
         health: Callable[[], Mapping[str, bool]],
     ) -> None:
-        handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
+        handler = type("Handler", (_Handler,), {"registry": registry, "health": staticmethod(health)})
         try:
             self._server = ThreadingHTTPServer((settings.host, settings.port or 0), handler)
         except OSError as error:
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None:
             self._answer(HTTPStatus.NOT_FOUND, b"try /metrics or /healthz\n", "text/plain")
             return
-        health = type(self).health()
+        health = self.health()
         status = HTTPStatus.OK if health[asked] else HTTPStatus.SERVICE_UNAVAILABLE
         self._answer(status, json.dumps(health).encode() + b"\n", "application/json")
 
