@@ -58,9 +58,12 @@ def dashboard(
     from qd_agent.config import load_config
     from qd_agent.core.errors import Mistake
     from qd_agent.dashboard import DashboardSettings, serve_dashboard
-    from qd_agent.whereabouts import where_redis_is
+    from qd_agent.whereabouts import where_redis_is, where_tiled_is
 
-    base = DashboardSettings() if config is None else load_config(config).dashboard
+    base, container = DashboardSettings(), "qd_agent"
+    if config is not None:
+        loaded = load_config(config)
+        base, container = loaded.dashboard, loaded.tiled.container
     given = {
         "host": host,
         "port": port,
@@ -80,6 +83,8 @@ def dashboard(
         lambda: where_redis_is(config, data)[0],
         keys,
         ready=lambda address: typer.echo(f"dashboard at {address}   (Ctrl-C ends it)"),
+        find_tiled=lambda: where_tiled_is(config, data)[0],
+        container=container,
     )
 
 

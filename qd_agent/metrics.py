@@ -157,7 +157,9 @@ class MetricsServer:
         registry: CollectorRegistry,
         health: Callable[[], Mapping[str, bool]],
     ) -> None:
-        handler = type("Handler", (_Handler,), {"registry": registry, "health": staticmethod(health)})
+        handler = type(
+            "Handler", (_Handler,), {"registry": registry, "health": staticmethod(health)}
+        )
         try:
             self._server = ThreadingHTTPServer((settings.host, settings.port or 0), handler)
         except OSError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qd_agent.dashboard.settings import DashboardSettings
 
 if TYPE_CHECKING:
-    from qd_agent.sinks import RedisConnection
+    from qd_agent.sinks import RedisConnection, TiledConnection
 
 __all__ = ["DashboardSettings", "serve_dashboard"]
 
@@ -23,6 +23,8 @@ def serve_dashboard(
     prefix: str = "qd",
     *,
     ready: Callable[[str], None] = lambda _: None,
+    find_tiled: Callable[[], TiledConnection] | None = None,
+    container: str = "qd_agent",
 ) -> None:
     """Serve the page until SIGTERM or SIGINT.
 
@@ -30,12 +32,18 @@ def serve_dashboard(
         settings: where it listens, and who may look.
         find_redis: tells where Redis is, which may be away for now; asked again when it was.
         prefix: first part of the agent's keys in Redis.
+        find_tiled: tells where Tiled is, for runs that Redis holds no more; None without one.
+        container: where Tiled keeps a container for each run.
         ready: called once with the page's address, token included, when it can be opened.
 
     Raises:
         Mistake: the token's file cannot be used.
         Fatal: the address is taken, or a package that the page needs is not installed.
     """
-    from qd_agent.dashboard.server import serve  # noqa: PLC0415 - keep the door light
+    from qd_agent.dashboard.archive import Archive  # noqa: PLC0415 - keep the door light
+    from qd_agent.dashboard.server import serve  # noqa: PLC0415
 
-    serve(settings, find_redis, prefix, ready)
+    archive = None
+    if find_tiled is not None:
+        archive = Archive(find_tiled, container, settings.temperature_key)
+    serve(settings, find_redis, prefix, ready, archive)

@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Header, HTTPException, Query
+from fastapi import APIRouter, FastAPI, Header
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 
-from qd_agent.core.errors import Fatal
-from qd_agent.dashboard.feed import Feed
-from qd_agent.dashboard.headline import headline_of
-from qd_agent.dashboard.records import COLUMNS, newest_last
+from qd_agent.core.errors import Fatal, QdError
+from qd_agent.dashboard.past import close_look
 from qd_agent.dashboard.security import Guard, Token
-from qd_agent.dashboard.settings import DashboardSettings
-from qd_agent.dashboard.spectra import Heat, binned_curves
-from qd_agent.dashboard.store import RunStore
 from qd_agent.dashboard.stream import events, snapshot_json
+from qd_agent.dashboard.web import Service, Target, json_answer
 
 STATIC = Path(__file__).with_name("static")
-
-Target = Annotated[float | None, Query(gt=0, le=100, allow_inf_nan=False)]
-Uid = Annotated[str, Query(min_length=1, max_length=512)]
-Entry = Annotated[str, Query(pattern=r"^\d{1,20}-\d{1,20}$")]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What the routes work with.
-
-    Attributes:
-        feed: the live state.
-        store: Redis, for what only one viewer wants.
-        settings: of the dashboard.
-        closing: set when the service ends.
-    """
-
-    feed: Feed
-    store: RunStore
-    settings: DashboardSettings
-    closing: asyncio.Event
-
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -70,10 +41,11 @@ def create_app(service: Service, token: Token | None, lifespan: Lifespan | None 
     )
     app.include_router(_page(plotly_script()))
     app.include_router(_live(service))
-    app.include_router(_close_look(service), prefix="/api")
+    app.include_router(close_look(service), prefix="/api")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(RedisError, _redis_is_away)
     app.add_exception_handler(OSError, _redis_is_away)
+    app.add_exception_handler(QdError, _tiled_is_away)
     app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)
     app.add_middleware(
         Guard,
@@ -126,7 +98,7 @@ def _live(service: Service) -> APIRouter:
     @router.get("/api/snapshot")
     def snapshot(target: Target = None) -> Response:
         chosen = target or service.settings.target_nm
-        return _json(snapshot_json(feed, feed.snapshot(), chosen))
+        return json_answer(snapshot_json(feed, feed.snapshot(), chosen))
 
     @router.get("/api/events")
     async def stream(
@@ -142,48 +114,9 @@ def _live(service: Service) -> APIRouter:
     return router
 
 
-def _close_look(service: Service) -> APIRouter:
-    router = APIRouter()
-    store, heat = service.store, Heat(service.store)
-
-    @router.get("/run")
-    def run(uid: Uid, target: Target = None) -> Response:
-        info = store.run(uid)
-        if info is None:
-            raise HTTPException(404, "no such run")
-        rows = newest_last(store.all_frames(uid)[0])
-        chosen = target or service.settings.target_nm
-        return _json(
-            {
-                "run": asdict(info),
-                "columns": COLUMNS,
-                "rows": [row.as_list() for row in rows],
-                "headline": headline_of(rows, chosen).as_json(),
-            }
-        )
-
-    @router.get("/frame")
-    def frame(uid: Uid, entry: Entry) -> Response:
-        prediction = store.prediction(uid, entry)
-        if prediction is None:
-            raise HTTPException(404, "no such frame")
-        key = prediction.get("key", {})
-        name = f"{key.get('stream')}/{key.get('data_key')}/{key.get('seq_num')}/{key.get('index')}"
-        curves = store.curves(uid, name, entry)
-        shown = None if curves is None else binned_curves(curves)
-        return _json({"prediction": prediction, "curves": shown})
-
-    @router.get("/heat")
-    def heat_map(uid: Uid, after: Entry = "0-0") -> Response:
-        return _json(heat.columns(uid, after))
-
-    return router
-
-
-def _json(data: Mapping[str, object]) -> Response:
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
-
-
 async def _redis_is_away(_: Request, __: Exception) -> JSONResponse:
     return JSONResponse({"detail": "Redis is away"}, 503)
+
+
+async def _tiled_is_away(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)[:300]}, 503)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from qd_agent.core.errors import Fatal
+from qd_agent.dashboard.archive import Archive
 from qd_agent.dashboard.feed import Feed
 from qd_agent.dashboard.follower import Follower
 from qd_agent.dashboard.security import Token, choose_token
@@ -20,7 +21,8 @@ try:
     import uvicorn
     from fastapi import FastAPI
 
-    from qd_agent.dashboard.app import Service, create_app
+    from qd_agent.dashboard.app import create_app
+    from qd_agent.dashboard.web import Service
 except ModuleNotFoundError as error:
     raise Fatal(f"the page needs {error.name}: pip install 'qd-agent[dashboard]'") from error
 
@@ -30,6 +32,7 @@ def serve(
     find_redis: Callable[[], RedisConnection],
     prefix: str,
     ready: Callable[[str], None],
+    archive: Archive | None = None,
 ) -> None:
     """Serve until a signal; see `serve_dashboard`."""
     token = choose_token(settings)
@@ -45,7 +48,7 @@ def serve(
         ready(_address(settings, listening, token))
         yield
 
-    app = create_app(Service(feed, store, settings, closing), token, lifespan)
+    app = create_app(Service(feed, store, archive, settings, closing), token, lifespan)
     config = uvicorn.Config(
         app,
         log_level="warning",

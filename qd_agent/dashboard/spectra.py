@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
@@ -29,6 +30,19 @@ def binned_curves(curves: Curves) -> dict[str, list[float]]:
         model = _binned(curves.model, CURVE_BIN)
         found |= {"model": _listed(model, 3), "residual": _listed(measured - model, 3)}
     return found
+
+
+def heat_columns(
+    rows: Sequence[FrameRow], curves: Sequence[Curves], last: str
+) -> dict[str, object]:
+    """Give columns as `Heat.columns` does, of patterns that are at hand."""
+    return {
+        "q": _listed(_binned(curves[0].q, HEAT_BIN), 3) if curves else [],
+        "times": [row.time for row in rows],
+        "entries": [row.entry for row in rows],
+        "columns": [_listed(_binned(curve.intensity, HEAT_BIN), 2) for curve in curves],
+        "last": last,
+    }
 
 
 class Heat:

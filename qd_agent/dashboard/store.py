@@ -15,6 +15,8 @@ from qd_agent.dashboard.records import FrameRow, row_from_json
 from qd_agent.sinks.redis_keys import Keys
 
 _AT_ONCE = 1000
+_AT_A_TIME, _LOOKED_INTO = 3, 4
+"""Patterns (40 kB each) that are looked into for one frame: 12 from its time on."""
 _COUNTS = (
     "predictions",
     "sized",
@@ -158,15 +160,19 @@ class RunStore:
     def curves(self, uid: str, row_key: str, entry: str) -> Curves | None:
         """Give a frame's pattern, or None where Redis does not hold it (any more).
 
-        The pattern was stored in one transaction with the prediction, so within the same
-        millisecond: that is where it is looked for.
+        The pattern was stored in one transaction with the prediction and right after it, so it is
+        among the next ones (Redis before 7 lets the clock go on within a transaction).
         """
-        moment = entry.partition("-")[0]
-        found = self._client.xrange(self._keys.run_patterns(uid), moment, moment)
-        wanted = f"{uid}/{row_key}"
-        for _, fields in found:
-            if _text(fields.get(b"frame", b"")) == wanted:
-                return _curves(fields)
+        stream, wanted = self._keys.run_patterns(uid), f"{uid}/{row_key}"
+        begin = entry.partition("-")[0]
+        for _ in range(_LOOKED_INTO):
+            found = self._client.xrange(stream, begin, count=_AT_A_TIME)
+            for _, fields in found:
+                if _text(fields.get(b"frame", b"")) == wanted:
+                    return _curves(fields)
+            if len(found) < _AT_A_TIME:
+                return None
+            begin = f"({_text(found[-1][0])}"
         return None
 
     def agents(self) -> list[dict[str, str]]:

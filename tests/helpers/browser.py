@@ -232,3 +232,24 @@ def _debugging_address(folder: Path, process: subprocess.Popen[bytes]) -> str:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         time.sleep(0.05)
     raise AssertionError("chromium did not open its debugging port within 60 s")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests of a module; every page has its own cookies."""
+    with running_chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page in which nothing may fail, and whose policy may forbid nothing that it does."""
+    made = browser.page()
+    yield made
+    assert made.errors == []
+    made.close()
+
+
+needs_chromium = pytest.mark.skipif(
+    find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"
+)

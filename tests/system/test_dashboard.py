@@ -1,101 +1,209 @@
-"""The live page in a real browser, beside a whole demo: synthesis, RunEngine, agent, stores."""
+"""The live page in a real browser, beside a whole demo: synthesis, RunEngine, agent, stores.
 
+The pictures in the documentation are made here:
+QD_SCREENSHOTS=docs/images python -m pytest tests/system/test_dashboard.py -k pictures
+"""
+
+import csv
+import io
 import json
+import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from tests.helpers.browser import Browser, Page, find_chromium, running_chromium
+from tests.helpers.browser import Page, browser, needs_chromium, page
+from tests.helpers.dashboard import opened
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium (apt-get install chromium)"),
-]
+__all__ = ["browser", "page"]
+pytestmark = [pytest.mark.system, needs_chromium]
 
-FRAMES = 40
+FRAMES = 60
 
 
-@dataclass(frozen=True)
 class Demo:
-    """A demo that has ended and is kept: its page, and what Redis holds."""
+    """A demo with its page, which may still be running, and what Redis holds in the end."""
 
-    address: str
-    store: redis.Redis
-    folder: Path
-    run_uid: str
+    def __init__(self, folder: Path):
+        self.folder = folder
+        options = ["--headless", "--keep", "--frames", str(FRAMES), "--rate", "2.5"]
+        places = ["--json", str(folder / "summary.json"), "--output", str(folder / "out")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "qd_agent", "demo", *options, *places],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        line = self._read_until("synthesis is running")
+        self.address = line.split()[-1]
+
+    def _read_until(self, wanted: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if wanted in line:
+                return line
+        raise AssertionError("".join(self.said))
 
     def predictions(self) -> list[dict[str, Any]]:
-        found = self.store.xrange(f"qd:run:{self.run_uid}:predictions")
-        return [json.loads(fields["prediction"]) for _, fields in found]  # type: ignore[union-attr]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
+        """Wait for the end of the run; give every prediction that Redis holds."""
+        if not any(line.startswith("still running") for line in self.said):
+            self._read_until("still running")
+        summary = json.loads((self.folder / "summary.json").read_text())
+        self.run_uid = summary["run_uids"][0]
+        store = redis.Redis.from_url(summary["redis_url"], decode_responses=True)
+        found: Any = store.xrange(f"qd:run:{self.run_uid}:predictions")
+        store.close()
+        return [json.loads(fields["prediction"]) for _, fields in found]
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("demo")
-    options = ["--headless", "--keep", "--frames", str(FRAMES), "--rate", "4"]
-    places = ["--json", str(folder / "summary.json"), "--output", str(folder / "out")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qd_agent", "demo", *options, *places],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        address = ""
-        for line in process.stdout:
-            if line.startswith("live page: "):
-                address = line.split()[-1]
-            if line.startswith("still running"):
-                break
-        summary = json.loads((folder / "summary.json").read_text())
-        store = redis.Redis.from_url(summary["redis_url"], decode_responses=True)
-        (run_folder,) = (folder / "out").glob("run-*")
-        yield Demo(address, store, run_folder, summary["run_uids"][0])
-        store.close()
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    made = browser.page()
+    made = Demo(tmp_path_factory.mktemp("demo"))
     yield made
-    assert made.errors == [], "nothing fails in the page, and its policy forbids nothing it does"
-    made.close()
+    made.process.terminate()
+    made.process.communicate(timeout=60)
 
 
-def opened(page: Page, address: str, frames: int = FRAMES, **window: int) -> Page:
-    page.open(address, **window)
-    page.wait(f"window.dashboard && dashboard.state.rows.length >= {frames}")
-    page.wait("dashboard.redraws.length > 0")
-    return page
+SIZES = {
+    "desktop": ({"width": 1400, "height": 900}, ""),
+    "phone": ({"width": 390, "height": 844, "scale": 2}, ""),
+    "wall": ({"width": 1920, "height": 1080}, "document.getElementById('big').click()"),
+}
 
 
-def test_the_headline_says_what_redis_holds(demo: Demo, page: Page):
-    opened(page, demo.address)
-    (newest,) = [p for p in demo.predictions() if p["key"]["seq_num"] == FRAMES]
+def test_pictures_of_the_running_synthesis_at_three_sizes(demo: Demo, page: Page, tmp_path: Path):
+    folder = Path(os.environ.get("QD_SCREENSHOTS", tmp_path)).resolve()
+    opened(page, demo.address, FRAMES * 2 // 3, width=1400, height=900)
+    page.run(
+        "(() => { const t = document.getElementById('target'); t.value = '6.5';"
+        " t.dispatchEvent(new Event('change')); })()"
+    )
+    page.wait("document.getElementById('target-label').textContent.includes('6.50')")
+    page.wait("dashboard.heat.times.length > 5")
+    for name, (window, act) in SIZES.items():
+        page.resize(**window, mobile=name == "phone")  # type: ignore[arg-type]
+        page.run(act or "0")
+        page.run("new Promise((done) => setTimeout(done, 700))")  # Plotly fits itself in
+        path = folder / f"dashboard-{name}.png"
+        page.screenshot(path, whole=name == "desktop")
+        assert 10_000 < path.stat().st_size < 300_000
+        wide = page.run("document.documentElement.scrollWidth")
+        assert wide <= window["width"], "nothing sticks out to the side"
+
+
+def test_every_panel_is_filled(demo: Demo, page: Page):
+    demo.predictions()
+    opened(page, demo.address, FRAMES)
+    page.wait("dashboard.heat.times.length >= 50", 30)
+    drawn = "document.querySelector('#%s .%s') !== null"
+    for plot, mark in {
+        "size-plot": "scatterlayer .point",
+        "pattern-plot": "scatterlayer .js-line",
+        "heat-plot": "heatmaplayer image",
+        "sizes-plot": "barlayer .point",
+    }.items():
+        page.wait(drawn % (plot, mark))
+    facts = page.run(
+        "[...document.querySelectorAll('dl div')].map((d) => [d.children[1].textContent,"
+        " d.children[2].textContent])"
+    )
+    known = dict(facts)
+    for name in ("Misfit", "Domain", "Dark", "Saturation", "Monitor", "Q range", "Model"):
+        assert known[name], name
+    for name in ("Latency", "Agent", "Source", "Backlog", "Lag", "Set aside", "Redis", "Tiled"):
+        assert known[name], name
+    assert known["Redis"] == known["Tiled"] == "up, has everything"
+    assert "nanocrystals make" in page.text("#reason")
+    assert page.text("#run-line").startswith("PbS nanocrystals, hot injection · growth")
+
+
+def test_the_values_shown_are_those_in_redis(demo: Demo, page: Page):
+    held = sorted(demo.predictions(), key=lambda p: p["key"]["seq_num"])
+    opened(page, demo.address, FRAMES)
+    newest = held[-1]
     assert page.text("#diameter") == f"{newest['diameter_nm']:.2f}"
     low, high = newest["interval_nm"]
     assert page.text("#interval") == f"90 % sure: {low:.2f} to {high:.2f} nm"
-    assert page.text("#state") in {"growing", "plateau", "sized, trend not clear"}
-    shown = page.run("dashboard.state.rows.map((row) => [row.seq_num, row.verdict, row.diameter])")
-    held = [[p["key"]["seq_num"], p["verdict"], p["diameter_nm"]] for p in demo.predictions()]
-    assert sorted(shown) == sorted(_short(held)), "every frame, in all digits that travel"
+    shown = page.run(
+        "dashboard.state.rows.map((r) => [r.seq_num, r.verdict, r.diameter, r.sd, r.low, r.high])"
+    )
+    kept = [
+        [p["key"]["seq_num"], p["verdict"], p["diameter_nm"], p["diameter_sd_nm"]]
+        + (p["interval_nm"] or [None, None])
+        for p in held
+    ]
+    for mine, theirs in zip(sorted(shown), kept, strict=True):
+        assert mine[:2] == theirs[:2]
+        rounded = [None if x is None else float(f"{x:.13g}") for x in theirs[2:]]
+        assert mine[2:] == rounded, "in all digits that travel"
+    frame = page.run("dashboard.frame.prediction")
+    assert frame == newest, "the close look is the whole prediction"
 
 
-def _short(rows: list[list[Any]]) -> list[list[Any]]:
-    """Numbers as they travel: 13 digits."""
-    return [[n, v, None if d is None else float(f"{d:.13g}")] for n, v, d in rows]
+def test_the_keyboard_reaches_every_frame_and_every_control(demo: Demo, page: Page):
+    demo.predictions()
+    opened(page, demo.address, FRAMES)
+    page.press("Home")
+    page.wait("document.getElementById('chosen-line').textContent.startsWith('frame 1,')")
+    page.wait("dashboard.frame.prediction.key.seq_num === 1")
+    assert page.text("#trust").count("no nanocrystals seen") == 1
+    page.press("ArrowRight")
+    page.wait("dashboard.frame.prediction.key.seq_num === 2")
+    page.press("End")
+    page.wait(f"dashboard.frame.prediction.key.seq_num === {FRAMES}")
+    theme = page.run("document.documentElement.dataset.theme")
+    for key, condition in {
+        "l": "document.getElementById('log').getAttribute('aria-pressed') === 'true'",
+        "b": "document.body.classList.contains('big')",
+        "d": f"document.documentElement.dataset.theme !== '{theme}'",
+        "?": "!document.getElementById('help').hidden",
+        "/": "document.activeElement.id === 'search'",
+        "Escape": "document.getElementById('help').hidden",
+    }.items():
+        page.press(key)
+        page.wait(condition)
+    seen: set[str] = set()
+    for _ in range(40):
+        page.press("Tab")
+        seen.add(page.run("document.activeElement.id || document.activeElement.tagName"))
+    assert {"target", "big", "theme", "runs-button", "help-button"} <= seen
+
+
+def test_the_exports_hold_every_frame(demo: Demo):
+    held = demo.predictions()
+    with urllib.request.urlopen(f"{demo.address}api/export.json?uid={demo.run_uid}") as answer:
+        assert "attachment" in answer.headers["content-disposition"]
+        assert json.load(answer)["predictions"] == held
+    with urllib.request.urlopen(f"{demo.address}api/export.csv?uid={demo.run_uid}") as answer:
+        rows = list(csv.DictReader(io.StringIO(answer.read().decode())))
+    assert [int(row["seq_num"]) for row in rows] == [p["key"]["seq_num"] for p in held]
+    last = held[-1]
+    assert float(rows[-1]["diameter_nm"]) == last["diameter_nm"]
+    assert float(rows[-1]["interval_low_nm"]) == last["interval_nm"][0]
+
+
+def test_a_run_is_shown_from_tiled_as_it_was_from_redis(demo: Demo, page: Page):
+    held = demo.predictions()
+    opened(page, demo.address, FRAMES)
+    from_redis = page.run("dashboard.state.rows.map((r) => [r.seq_num, r.verdict, r.diameter])")
+    ask = f"fetch('api/run?source=tiled&uid={demo.run_uid}').then((answer) => answer.json())"
+    from_tiled = page.run(ask, 60)
+    assert [[r[2], r[6], r[7]] for r in from_tiled["rows"]] == from_redis
+    assert from_tiled["run"]["sample"] == "PbS nanocrystals, hot injection"
+    listed = page.run("fetch('api/archive').then((answer) => answer.json())", 60)
+    assert [run["uid"] for run in listed["runs"]] == [demo.run_uid]
+    look = f"api/frame?source=tiled&uid={demo.run_uid}&entry={FRAMES - 1}-0"
+    frame = page.run(f"fetch('{look}').then((answer) => answer.json())", 60)
+    assert frame["prediction"]["class_probabilities"] == held[-1]["class_probabilities"]
+    assert len(frame["curves"]["q"]) == 1251
+    heat = page.run(
+        f"fetch('api/heat?source=tiled&uid={demo.run_uid}').then((answer) => answer.json())", 60
+    )
+    assert len(heat["times"]) == FRAMES

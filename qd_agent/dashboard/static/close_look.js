@@ -9,6 +9,7 @@ export class CloseLook {
     this.onMove = onMove;
     this.rows = [];
     this.uid = "";
+    this.source = "redis";
     this.chosen = null; // key of the row that was chosen; null follows the newest
     this.pointed = null;
     this.wanted = null;
@@ -19,8 +20,9 @@ export class CloseLook {
   }
 
   /** Say which frames there are. */
-  offer(uid, rows) {
-    if (uid !== this.uid) Object.assign(this, { uid, chosen: null, pointed: null, have: "" });
+  offer(uid, rows, source = "redis") {
+    const other = uid !== this.uid || source !== this.source;
+    if (other) Object.assign(this, { uid, source, chosen: null, pointed: null, have: "" });
     this.rows = rows;
     this.#want();
   }
@@ -89,9 +91,9 @@ export class CloseLook {
     this.wanted = null;
     this.last = performance.now();
     try {
-      const query = `uid=${encodeURIComponent(wanted.uid)}&entry=${wanted.entry}`;
+      const query = `uid=${encodeURIComponent(wanted.uid)}&entry=${wanted.entry}&source=${this.source}`;
       const answer = await fetch(`api/frame?${query}`);
-      if (answer.ok && wanted.uid === this.uid) {
+      if (answer.ok && wanted.name.startsWith(`${this.uid} `)) {
         this.have = wanted.name;
         this.onFrame(await answer.json());
       }

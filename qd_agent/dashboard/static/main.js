@@ -22,6 +22,7 @@ const here = () => Date.now() / 1000;
 let live = emptyState();
 let past = null; // a run that is looked at instead of the live one
 let other = null; // a run to compare with
+let archived = []; // runs that Tiled alone holds
 let frame = null; // the close look: prediction and curves
 let lineUp = false;
 let line = null;
@@ -60,7 +61,7 @@ function redraw() {
   const what = new Set(dirty);
   dirty.clear();
   const rows = shown().rows;
-  if (what.has("rows")) look.offer(shownUid(), rows);
+  if (what.has("rows")) look.offer(shownUid(), rows, past ? past.source : "redis");
   if (what.has("rows") || what.has("run")) showRun();
   if (what.has("rows") || what.has("age")) showHeadline(shown().headline, age === "old");
   if (what.has("rows") || what.has("cursor") || what.has("theme")) drawGrowth(rows);
@@ -134,8 +135,9 @@ function showRun() {
 }
 
 function showList() {
-  const runs = found(live.runs, at("search").value);
-  say(at("runs-sub"), `${runs.length} of ${live.runs.length}`);
+  const all = live.runs.concat(archived.filter((run) => !live.runs.some((one) => one.uid === run.uid)));
+  const runs = found(all, at("search").value);
+  say(at("runs-sub"), `${runs.length} of ${all.length}`);
   const marks = { shown: shownUid(), live: live.run && live.run.uid, compared: other && other.run.uid };
   showRuns(at("runs-body"), runs, marks, onRun);
 }
@@ -255,6 +257,14 @@ function turnDrawer(button, drawer, open = at(drawer).hidden) {
 function openRuns(search) {
   const open = turnDrawer("runs-button", "runs-panel", search ? true : undefined);
   if (open && search) at("search").focus();
+  if (open) lookIntoTiled();
+}
+
+async function lookIntoTiled() {
+  const answer = await fetch("api/archive");
+  if (answer.ok) archived = (await answer.json()).runs;
+  say(at("tiled-line"), answer.ok ? "" : "Tiled is away: runs of Redis only");
+  mark("runs");
 }
 
 function escape() {

@@ -8,11 +8,11 @@ export function drawPattern(element, curves, log, note) {
   const traces = [];
   const annotations = [];
   if (curves) {
-    traces.push(line(curves.q, covered(curves), c.ink, 1.2, "measured"));
     if (curves.model) {
-      traces.push(line(curves.q, curves.model, c.orange, 2, "explained"));
+      traces.push(line(curves.q, curves.model, c.orange, 4, "explained"));
       traces.push({ ...line(curves.q, curves.residual, c.blue, 1, "residual"), yaxis: "y2" });
     }
+    traces.push(line(curves.q, covered(curves), c.ink, 1, "measured"));
   }
   if (!curves || !curves.model) {
     annotations.push({

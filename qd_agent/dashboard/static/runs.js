@@ -30,7 +30,8 @@ export function showRuns(body, runs, marks, act) {
 
 function rowOf(run, marks, act) {
   const row = document.createElement("tr");
-  const state = run.state === "open" ? "running" : run.exit_status || "ended";
+  const ended = run.state === "open" ? "running" : run.exit_status || "ended";
+  const state = run.source === "tiled" ? `${ended}, in Tiled` : ended;
   const frames = run.counts.predictions || 0;
   const texts = [dayAndClock(run.start_time), run.sample || "unnamed", run.plan, String(frames), String(run.counts.sized || 0), state, run.uid.slice(0, 8)];
   for (const text of texts) {

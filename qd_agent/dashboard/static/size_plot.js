@@ -4,6 +4,7 @@ import { CONFIG, colours, layout } from "./colours.js";
 import { clock, fixed, plain } from "./format.js";
 import { MOST_DRAWN, thin } from "./thin.js";
 
+const MOST_DOTS = 250, NEWEST_DOTS = 60;
 const WORDS = {
   no_nanocrystals: "no nanocrystals", out_of_domain: "not like PbS in a liquid",
   insufficient_q: "too little of Q", bad_frame: "set aside",
@@ -65,6 +66,7 @@ function sizeTraces(rows, x, newestKey) {
   const flagged = sized.filter((row) => row.flags.length > 0);
   const without = rows.filter((row) => row.diameter === null);
   const newest = sized.filter((row) => row.key === newestKey);
+  const dense = sized.length > MOST_DOTS;
   const heated = rows.filter((row) => row.temperature !== null);
   return [
     ...band(sized, x, (r) => r.low, (r) => r.high, c.band90, "90 %"),
@@ -73,7 +75,9 @@ function sizeTraces(rows, x, newestKey) {
       x: heated.map(x), y: heated.map((r) => r.temperature), yaxis: "y2", mode: "lines",
       line: { color: c.orange, width: 1.5, dash: "dot" }, name: "temperature", hoverinfo: "skip",
     },
-    dots(clean, x, { color: c.blue, size: 6 }, "size"),
+    // Hundreds of dots, each an element of its own, would make the page slow: older ones are a line.
+    { ...dots(dense ? clean : [], x, {}, "size"), mode: "lines", line: { color: c.blue, width: 1.5 } },
+    dots(dense ? clean.slice(-NEWEST_DOTS) : clean, x, { color: c.blue, size: 6 }, "size"),
     dots(flagged, x, { color: c.panel, size: 8, symbol: "diamond", line: { color: c.pink, width: 2 } }, "flagged"),
     {
       ...dots(without, x, { color: c.panel, size: 8, line: { color: c.dim, width: 1.5 } }, "no size"),
@@ -133,7 +137,7 @@ function sizeLayout(rows, x, target, chosen, unit) {
   const shapes = [], annotations = [];
   if (target !== null) {
     shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: target, y1: target, line: { color: c.green, width: 2, dash: "dash" } });
-    annotations.push({ xref: "paper", x: 0.005, y: target, xanchor: "left", yanchor: "bottom", showarrow: false, text: `target ${fixed(target, 2)} nm`, font: { color: c.green } });
+    annotations.push({ xref: "paper", x: 0.005, y: target, xanchor: "left", yanchor: "bottom", showarrow: false, text: `target ${fixed(target, 2)} nm`, bgcolor: c.panel, font: { color: c.green } });
   }
   if (chosen) {
     shapes.push({ type: "line", yref: "paper", x0: x(chosen), x1: x(chosen), y0: 0, y1: 1, line: { color: c.ink, width: 1 } });

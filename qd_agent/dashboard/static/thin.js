@@ -1,7 +1,7 @@
 // Which frames are drawn, when there are more than the screen can tell apart.
 
-export const MOST_DRAWN = 600;
-const NEWEST_WHOLE = 100;
+export const MOST_DRAWN = 500;
+const NEWEST_WHOLE = 80;
 
 /**
  * Choose rows to be drawn: real frames, never averages. The newest are all there; of the older

@@ -1,0 +1,328 @@
+"""Many viewers, hostile names, tokens, prefixes, and ten thousand frames: the page in a browser.
+
+The store is filled as the agent fills it, by its own sink, so that nothing has to be waited for.
+"""
+
+import itertools
+import json
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.core.prediction import Prediction
+from qd_agent.embedded import RunningServer
+from qd_agent.sinks import RedisConnection, RedisSettings, open_sink
+from qd_agent.sinks.redis_stream import RedisSink
+from tests.helpers.browser import Browser, Page, browser, needs_chromium, page
+from tests.helpers.dashboard import headline, opened, running_dashboard
+from tests.helpers.predictions import PROVENANCE, Record, refused, sized
+from tests.helpers.predictions import opened as run_opened
+from tests.helpers.servers import running_redis
+
+__all__ = ["browser", "page"]
+pytestmark = [pytest.mark.system, needs_chromium]
+
+HOSTILE = "<img src=x onerror=\"document.title='hurt'\"><b>bold</b> {{7*7}} ${1} </script>&amp;"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A Redis, what fills it, and the dashboard's address."""
+
+    sink: RedisSink
+    address: str
+    folder: Path
+
+    def begin(self, uid: str, **metadata: object) -> None:
+        run = run_opened(uid, **metadata)
+        now = time.time()
+        self.sink.open_run(type(run)(run_uid=uid, time=now, metadata=run.metadata), PROVENANCE)
+
+    def publish(self, *predictions: Prediction, patterns: bool = False) -> None:
+        curve = np.full(PUBLISHED_GRID.size, 70.0, np.float32) if patterns else None
+        self.sink.deliver([Record(p, curve, curve) for p in predictions])
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("stage")
+    with running_redis(folder / "redis") as server:
+        sink = open_sink(RedisSettings(), RedisConnection(server.url, server.secret))
+        with running_dashboard("--data", folder) as address:
+            yield Stage(sink, address, folder)
+        sink.close()
+
+
+def frames(uid: str, numbers: range, **changes: object) -> list[Prediction]:
+    """Frames of now, 0.1 s apart, that grow."""
+    begin = time.time() - 0.1 * numbers.stop
+    return [
+        sized(
+            uid,
+            n,
+            frame_time=begin + 0.1 * n,
+            diameter_nm=3 + n / 10_000,
+            interval_nm=(2.9 + n / 10_000, 3.1 + n / 10_000),
+            flags=(),
+            **changes,
+        )
+        for n in numbers
+    ]
+
+
+def test_hostile_names_and_reasons_are_shown_as_text(stage: Stage, page: Page):
+    stage.begin("hostile", sample_name=HOSTILE)
+    bad = refused("hostile", 7, HOSTILE, frame_time=time.time())
+    flagged = frames("hostile", range(1, 6))
+    odd = sized("hostile", 6, frame_time=time.time() - 0.05, flags=(HOSTILE,))
+    stage.publish(*flagged, odd, bad, patterns=True)
+    opened(page, stage.address, 7)
+    page.wait("dashboard.state.run.uid === 'hostile'")
+    assert HOSTILE in page.text("#run-line")
+    assert page.text("#reason") == HOSTILE
+    page.press("r")
+    page.wait("document.querySelector('#runs-body td.sample') !== null")
+    assert HOSTILE in page.text("#runs-body td.sample")
+    page.press("ArrowLeft")
+    page.wait("dashboard.frame.prediction.key.seq_num === 6")
+    assert HOSTILE in page.text("#trust")
+    hover = page.run(
+        "document.getElementById('size-plot').data.map((t) => (t.text || []).join()).join()"
+    )
+    assert "<img" not in hover
+    assert "&lt;img" in hover
+    assert page.run("document.querySelectorAll('main img, main b, header b, td b').length") == 0
+    assert page.run("document.title") == "Quantum-dot sizing"
+
+
+def test_two_browsers_see_the_same(stage: Stage, browser: Browser):
+    stage.begin("shared", sample_name="shared run")
+    stage.publish(*frames("shared", range(1, 30)))
+    first, second = browser.page(), browser.page()
+    opened(first, stage.address, 29)
+    opened(second, stage.address, 29)
+    stage.publish(*frames("shared", range(30, 41)))
+    for one in (first, second):
+        one.wait("dashboard.state.rows.length === 40 && dashboard.state.run.uid === 'shared'")
+        one.wait("document.getElementById('size-sub').textContent.startsWith('40 frames')")
+    assert headline(first) == headline(second)
+    assert first.run("JSON.stringify(dashboard.state.rows)") == second.run(
+        "JSON.stringify(dashboard.state.rows)"
+    )
+    first.close()
+    second.close()
+
+
+def test_two_runs_can_be_compared_and_the_live_one_comes_back(stage: Stage, page: Page):
+    for uid in ("before", "present"):
+        stage.begin(uid, sample_name=f"sample {uid}")
+        stage.publish(*frames(uid, range(1, 21)))
+    opened(page, stage.address, 20)
+    page.wait("dashboard.state.run.uid === 'present' && dashboard.state.runs.length >= 2")
+    page.press("/")
+    page.run(
+        "(() => { const s = document.getElementById('search'); s.value = 'BEFORE sample';"
+        " s.dispatchEvent(new Event('input')); })()"
+    )
+    page.wait("document.querySelectorAll('#runs-body tr').length === 1")
+    page.run("document.querySelector('[data-what=compare]').click()")
+    page.wait("dashboard.other && dashboard.other.run.uid === 'before'")
+    page.wait("document.getElementById('size-sub').textContent.includes('green: sample before')")
+    page.run("document.querySelector('[data-what=show]').click()")
+    page.wait("dashboard.past && dashboard.past.run.uid === 'before'")
+    page.wait("!document.getElementById('notice').hidden")
+    page.wait("document.getElementById('run-line').textContent.startsWith('sample before')")
+    page.run("document.getElementById('notice-button').click()")
+    page.wait("document.getElementById('run-line').textContent.startsWith('sample present')")
+
+
+def test_a_target_is_kept_and_answered(stage: Stage, page: Page):
+    stage.begin("aimed")
+    stage.publish(*frames("aimed", range(1, 31), diameter_sd_nm=0.0001))
+    opened(page, stage.address, 30)
+    page.run(
+        "(() => { const t = document.getElementById('target'); t.value = '3.2';"
+        " t.dispatchEvent(new Event('change')); })()"
+    )
+    page.wait("document.getElementById('target-label').textContent === 'Time to 3.20 nm'")
+    page.open(stage.address)
+    page.wait("document.getElementById('target-label').textContent === 'Time to 3.20 nm'")
+
+
+def test_ten_thousand_frames_stay_smooth(stage: Stage, page: Page):
+    stage.begin("long")
+    numbers = frames("long", range(1, 10_501))
+    for first in range(0, 10_000, 1000):
+        stage.publish(*numbers[first : first + 1000])
+    opened(page, stage.address, 10_000, width=1400, height=900)
+    page.wait("dashboard.state.run.uid === 'long'")
+    page.send("Performance.enable", timeDomain="threadTicks")
+    live = iter(numbers[10_000:])
+    _redraw(page, stage, live, 40)
+    before, heap = _busy_ms(page), page.heap_mb()
+    page.run("dashboard.redraws.splice(0)")
+    _redraw(page, stage, live, 100)
+    count = page.run("dashboard.redraws.length")
+    median = page.run("[...dashboard.redraws].sort((a, b) => a - b)[dashboard.redraws.length >> 1]")
+    spent = (_busy_ms(page) - before) / count
+    grown = page.heap_mb() - heap
+    drawn = page.run("document.querySelectorAll('#size-plot .scatterlayer .point').length")
+    found = f"{count} redraws, median {median:.1f} ms by the clock, {spent:.1f} ms of work each; "
+    found += f"heap {heap:.1f} MB and {grown:.2f} MB more"
+    sys.stdout.write(found + "\n")
+    assert drawn <= 1400, "no more points than the screen can tell apart"
+    assert count >= 50
+    assert grown < 3.0, "what is drawn anew leaves nothing behind"
+    assert spent < 50.0, f"work of the page's thread, whoever else is on the machine: {found}"
+
+
+def _redraw(page: Page, stage: Stage, live: Iterator[Prediction], count: int) -> None:
+    """Publish frames one by one, each after the one before is drawn."""
+    for prediction in itertools.islice(live, count):
+        stage.publish(prediction)
+        number = prediction.key.seq_num
+        page.wait(f"dashboard.state.rows[dashboard.state.rows.length - 1].seq_num === {number}")
+
+
+def _busy_ms(page: Page) -> float:
+    metrics = page.send("Performance.getMetrics")["metrics"]
+    return {m["name"]: m["value"] for m in metrics}["TaskDuration"] * 1e3
+
+
+def test_a_wrong_token_is_refused_and_the_right_one_is_not_kept_in_the_address(
+    stage: Stage, browser: Browser, tmp_path: Path
+):
+    secret = "a token of twenty-four or so"
+    file = tmp_path / "token"
+    file.write_text(secret + "\n")
+    with running_dashboard("--data", stage.folder, "--token-file", file) as link:
+        address = link.partition("?")[0]
+        for wrong in ("", "?token=wrong", f"?token={secret[:-1]}"):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(address + wrong.replace(" ", "%20"))
+            caught.value.close()
+            assert caught.value.code == 401
+        stranger, friend = browser.page(), browser.page()
+        stranger.open(address + "?token=wrong")
+        assert "needs its token" in stranger.run("document.body.innerText")
+        opened(friend, link.replace(" ", "%20"))
+        assert friend.run("location.search") == ""
+        assert friend.run("document.cookie") == "", "no script can read it"
+        stranger.open(address)
+        assert "needs its token" in stranger.run("document.body.innerText")
+        friend.close()
+        stranger.close()
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_behind_a_proxy_under_a_prefix(stage: Stage, page: Page, strips: bool):
+    with (
+        running_dashboard("--data", stage.folder, "--prefix", "/qd/live") as address,
+        proxy(address.split("/qd")[0], "/qd/live" if strips else "") as front,
+    ):
+        opened(page, f"{front}/qd/live/")
+        page.wait("document.querySelector('#size-plot .scatterlayer .point') !== null")
+
+
+def test_a_viewer_that_was_cut_off_is_told_what_it_missed_and_no_more(stage: Stage):
+    stage.begin("cut off")
+    stage.publish(*frames("cut off", range(1, 6)))
+    number, first = _first_event(stage.address, "", "snapshot")
+    while first["run"] is None or first["run"]["uid"] != "cut off" or len(first["rows"]) < 5:
+        number, first = _first_event(stage.address, "", "snapshot")
+    stage.publish(*frames("cut off", range(6, 9)))
+    _, missed = _first_event(stage.address, number, "frames")
+    assert [row[2] for row in missed["rows"]] == [6, 7, 8]
+    _, anew = _first_event(stage.address, "00000000-5", "snapshot")
+    assert len(anew["rows"]) == 8, "an id of another process gets the whole state"
+
+
+def _first_event(address: str, last: str, kind: str) -> tuple[str, dict]:
+    """Open the stream as a browser would that saw `last`; give the first event of a kind."""
+    asked = urllib.request.Request(f"{address}api/events", headers={"Last-Event-ID": last})
+    number, wanted = "", False
+    with urllib.request.urlopen(asked, timeout=20) as stream:
+        for raw in stream:
+            line = raw.decode().rstrip()
+            if line.startswith("id: "):
+                number = line[4:]
+            if line.startswith("event: "):
+                wanted = line[7:] == kind
+                assert kind == "snapshot" or line[7:] != "snapshot", "only what was missed"
+            if line.startswith("data: ") and wanted:
+                return number, json.loads(line[6:])
+    raise AssertionError(f"no {kind}")
+
+
+@contextmanager
+def proxy(behind: str, strip: str) -> Iterator[str]:
+    """A reverse proxy that passes answers on as they come, with or without the prefix."""
+
+    class Passing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.removeprefix(strip) if strip else self.path
+            headers = {k: v for k, v in self.headers.items() if k.lower() in {"accept", "cookie"}}
+            try:
+                with urllib.request.urlopen(
+                    urllib.request.Request(behind + path, headers=headers)
+                ) as answer:
+                    self.send_response(answer.status)
+                    for name in ("content-type", "content-security-policy"):
+                        self.send_header(name, answer.headers[name])
+                    self.end_headers()
+                    while part := answer.read1():
+                        self.wfile.write(part)
+                        self.wfile.flush()
+            except OSError:
+                return
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Passing)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_redis_that_restarts_is_found_again_without_a_reload(
+    stage: Stage, page: Page, tmp_path: Path
+):
+    """Last in this module's order of trust, with a Redis of its own."""
+    folder = tmp_path / "own"
+    with running_redis(folder / "redis") as server, running_dashboard("--data", folder) as address:
+        _fill(server, "survivor", range(1, 6))
+        opened(page, address, 5)
+        page.run("window.mark = 'never reloaded'")
+        server.stop()
+        page.wait("dashboard.state.redis && !dashboard.state.redis.up", 30)
+        page.wait("document.getElementById('pill-hint').textContent.startsWith('Redis is away')")
+        assert page.text("#diameter") != "–", "what is known stays, with its age"
+        with running_redis(folder / "redis") as again:
+            page.wait("dashboard.state.redis.up", 30)
+            _fill(again, "survivor", range(6, 9))
+            page.wait("dashboard.state.rows.length === 8", 30)
+            assert page.run("window.mark") == "never reloaded"
+
+
+def _fill(server: RunningServer, uid: str, numbers: range) -> None:
+    sink = open_sink(RedisSettings(), RedisConnection(server.url, server.secret))
+    sink.open_run(run_opened(uid), PROVENANCE)
+    sink.deliver([Record(p) for p in frames(uid, numbers)])
+    sink.close()
