@@ -30,7 +30,7 @@ export class SizePlot {
     if (other) traces.push(otherTrace(other, this.axis.unit));
     const plan = sizeLayout(drawn, x, target, chosen, this.axis.name);
     if (this.range) plan.xaxis.range = this.range.map((t) => (t - this.axis.begin) / this.axis.unit);
-    Plotly.react(this.element, traces, plan, CONFIG);
+    Plotly.react(this.element, traces.filter((trace) => trace.x.length > 0), plan, CONFIG);
     if (!this.ready) this.#listen();
   }
 
@@ -87,12 +87,13 @@ function sizeTraces(rows, x, newestKey) {
   ];
 }
 
+// One shape: up along the upper bounds, back along the lower ones.
 function band(rows, x, low, high, colour, name) {
-  const line = { width: 0 }, same = { x: rows.map(x), mode: "lines", line, hoverinfo: "skip", name };
-  return [
-    { ...same, y: rows.map(low) },
-    { ...same, y: rows.map(high), fill: "tonexty", fillcolor: colour },
-  ];
+  const along = rows.map(x);
+  return [{
+    x: along.concat([...along].reverse()), y: rows.map(high).concat(rows.map(low).reverse()),
+    mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: colour, hoverinfo: "skip", name,
+  }];
 }
 
 function dots(rows, x, marker, name) {
@@ -144,14 +145,33 @@ function sizeLayout(rows, x, target, chosen, unit) {
   }
   const sizes = rows.flatMap((row) => (row.diameter === null ? [] : [row.low, row.high]));
   if (target !== null) sizes.push(target);
-  const low = sizes.length ? Math.min(...sizes) : 0, high = sizes.length ? Math.max(...sizes) : 8;
-  const room = Math.max(0.5, (high - low) * 0.08);
+  const heat = rows.flatMap((row) => (row.temperature === null ? [] : [row.temperature]));
   return layout({
     margin: { l: 54, r: 58, t: 8, b: 40 },
-    xaxis: { title: { text: `time since the first frame, ${unit}` } },
-    yaxis: { title: { text: "diameter, nm" }, range: [Math.max(0, low - 2 * room), high + room] },
-    yaxis2: { title: { text: "temperature", font: { color: c.orange } }, overlaying: "y", side: "right", showgrid: false, nticks: 5, tickmode: "auto", tickformat: "~g", tickfont: { color: c.orange } },
+    xaxis: { title: { text: `time since the first frame, ${unit}` }, range: timeRange(rows, x) },
+    yaxis: { title: { text: "diameter, nm" }, range: roomy(sizes, 0.5, [0, 8]) },
+    yaxis2: { title: { text: "temperature", font: { color: c.orange } }, overlaying: "y", side: "right", showgrid: false, nticks: 5, tickmode: "auto", tickformat: "~g", range: roomy(heat, 5, [0, 100]), tickfont: { color: c.orange } },
     yaxis3: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
     shapes, annotations, uirevision: "keep",
   });
+}
+
+// Ranges grow in steps: axes that stay as they are need not be drawn anew with every frame.
+
+function timeRange(rows, x) {
+  const end = rows.length > 0 ? Math.max(x(rows[rows.length - 1]), 1) : 1;
+  const step = 10 ** Math.floor(Math.log10(end)) / 4;
+  const last = Math.ceil((end * 1.01) / step) * step;
+  return [rows.length > 0 ? x(rows[0]) - 0.02 * last : 0, last + 0.01 * last];
+}
+
+function roomy(values, step, otherwise) {
+  if (values.length === 0) return otherwise;
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const coarse = step * Math.max(1, Math.round((high - low) / (10 * step)));
+  return [Math.max(0, Math.floor(low / coarse - 0.4) * coarse), Math.ceil(high / coarse + 0.2) * coarse];
 }

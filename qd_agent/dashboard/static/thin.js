@@ -1,7 +1,8 @@
 // Which frames are drawn, when there are more than the screen can tell apart.
 
-export const MOST_DRAWN = 500;
+export const MOST_DRAWN = 400;
 const NEWEST_WHOLE = 80;
+const MOST_KINDS = 64;
 
 /**
  * Choose rows to be drawn: real frames, never averages. The newest are all there; of the older
@@ -15,10 +16,11 @@ export function thin(rows, from = null, to = null) {
   const old = seen.slice(0, -NEWEST_WHOLE);
   const begin = old[0].time;
   const width = (old[old.length - 1].time - begin) / (MOST_DRAWN - NEWEST_WHOLE) || 1;
-  const chosen = new Map();
+  const chosen = new Map(); // by stretch and kind, as one number: this is done with every frame
+  const kinds = new Map();
   for (const row of old) {
-    const kind = row.flags.length > 0 ? `${row.verdict} ${row.flags[0]}` : row.verdict;
-    chosen.set(`${Math.floor((row.time - begin) / width)} ${kind}`, row);
+    const kind = row.flags.length === 0 && row.diameter !== null ? 0 : kindOf(row, kinds);
+    chosen.set(Math.floor((row.time - begin) / width) * MOST_KINDS + kind, row);
   }
   let drawn = [...chosen.values()];
   if (drawn.length > 2 * MOST_DRAWN) {
@@ -26,4 +28,10 @@ export function thin(rows, from = null, to = null) {
     drawn = drawn.filter((_, i) => i % step === 0);
   }
   return drawn.sort((a, b) => a.time - b.time).concat(seen.slice(-NEWEST_WHOLE));
+}
+
+function kindOf(row, kinds) {
+  const name = `${row.verdict} ${row.flags[0] || ""}`;
+  if (!kinds.has(name)) kinds.set(name, Math.min(kinds.size + 1, MOST_KINDS - 1));
+  return kinds.get(name);
 }
