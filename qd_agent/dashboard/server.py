@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 from qd_agent.core.errors import Fatal
 from qd_agent.dashboard.archive import Archive
@@ -38,7 +39,7 @@ def serve(
     token = choose_token(settings)
     listening = _listen(settings)
     feed = Feed()
-    store = RunStore(lambda: connect(find_redis()), prefix, settings.temperature_key)
+    store = RunStore(lambda: connect(find_redis(), timeout_s=5.0), prefix, settings.temperature_key)
     follower = Follower(store, feed)
     closing = asyncio.Event()
 
@@ -55,7 +56,7 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=8,
     )
     server = _Server(config, closing)
     try:
@@ -99,5 +100,5 @@ def _listen(settings: DashboardSettings) -> socket.socket:
 def _address(settings: DashboardSettings, listening: socket.socket, token: Token | None) -> str:
     port = listening.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    query = "" if token is None else f"?token={token.value}"
+    query = "" if token is None else f"?token={quote(token.value, safe='')}"
     return f"http://{host}:{port}{settings.prefix}/{query}"

@@ -92,8 +92,10 @@ class Page:
         deadline = time.monotonic() + patience
         while True:
             try:
-                if value := self.run(_SOON % condition):
+                if value := self.run(_SOON % condition, 8.0):
                     return value
+            except TimeoutError:  # asked of a page that was left meanwhile
+                pass
             except AssertionError as error:  # a page that is just being left
                 if "navigat" not in str(error) and "destroyed" not in str(error):
                     raise
