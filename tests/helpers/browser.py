@@ -71,7 +71,7 @@ class Page:
             mobile=mobile,
         )
 
-    def run(self, script: str, patience: float = 20.0) -> Any:
+    def run(self, script: str, patience: float = 30.0) -> Any:
         """Run an expression (a promise is waited for), and give its value."""
         answer = self._browser.send(
             "Runtime.evaluate",
@@ -87,7 +87,7 @@ class Page:
             raise AssertionError(f"{script[:200]}: {text}")
         return answer["result"].get("value")
 
-    def wait(self, condition: str, patience: float = 20.0) -> Any:
+    def wait(self, condition: str, patience: float = 60.0) -> Any:
         """Wait until an expression is true, looking with every frame that is drawn."""
         deadline = time.monotonic() + patience
         while True:
