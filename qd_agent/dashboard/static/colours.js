@@ -18,10 +18,10 @@ export function layout(more) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 13, color: c.ink },
-    margin: { l: 54, r: 14, t: 8, b: 40 }, showlegend: false, hovermode: "closest",
+    margin: { l: 54, r: 14, t: 8, b: 48 }, showlegend: false, hovermode: "closest",
     hoverlabel: { align: "left", bgcolor: c.panel, bordercolor: c.dim, font: { color: c.ink } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: c.dim, activecolor: c.blue }, ...more,
-    xaxis: { ...axis, ...(more.xaxis || {}) }, yaxis: { ...axis, ...(more.yaxis || {}) },
+    xaxis: { ...axis, ...more.xaxis, title: { standoff: 6, ...more.xaxis.title } }, yaxis: { ...axis, ...(more.yaxis || {}) },
     ...(more.yaxis2 ? { yaxis2: { ...axis, ...more.yaxis2 } } : {}),
   };
 }

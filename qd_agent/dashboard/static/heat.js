@@ -78,7 +78,7 @@ export class HeatMap {
       hovertemplate: "%{x:.1f} " + axis.name + ", Q %{y:.2f}<extra></extra>",
     };
     Plotly.react(this.element, this.times.length > 0 ? [trace] : [], layout({
-      margin: { l: 54, r: 6, t: 6, b: 38 }, shapes, annotations, uirevision: this.uid,
+      margin: { l: 54, r: 6, t: 6, b: 48 }, shapes, annotations, uirevision: this.uid,
       xaxis: { title: { text: `time since the first frame, ${axis.name}` }, showgrid: false },
       yaxis: { title: { text: "Q, Å⁻¹" }, showgrid: false },
     }), CONFIG);

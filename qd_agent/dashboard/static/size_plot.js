@@ -147,7 +147,7 @@ function sizeLayout(rows, x, target, chosen, unit) {
   if (target !== null) sizes.push(target);
   const heat = rows.flatMap((row) => (row.temperature === null ? [] : [row.temperature]));
   return layout({
-    margin: { l: 54, r: 58, t: 8, b: 40 },
+    margin: { l: 54, r: 58, t: 8, b: 48 },
     xaxis: { title: { text: `time since the first frame, ${unit}` }, range: timeRange(rows, x) },
     yaxis: { title: { text: "diameter, nm" }, range: roomy(sizes, 0.5, [0, 8]) },
     yaxis2: { title: { text: "temperature", font: { color: c.orange } }, overlaying: "y", side: "right", showgrid: false, nticks: 5, tickmode: "auto", tickformat: "~g", range: roomy(heat, 5, [0, 100]), tickfont: { color: c.orange } },

@@ -40,7 +40,7 @@ export function drawSizes(element, prediction) {
     annotations.push({ xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, text: "no size for this frame", font: { color: c.dim } });
   }
   Plotly.react(element, traces, layout({
-    margin: { l: 46, r: 8, t: 6, b: 38 }, shapes, annotations, bargap: 0,
+    margin: { l: 56, r: 8, t: 6, b: 48 }, shapes, annotations, bargap: 0,
     xaxis: { title: { text: "diameter, nm" }, range: [1, high] },
     yaxis: { title: { text: "number / probability" }, range: [0, 1.08], nticks: 3 },
   }), CONFIG);
