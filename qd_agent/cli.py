@@ -14,6 +14,7 @@ from qd_agent.books_cli import register as register_books
 from qd_agent.core.errors import Mistake, QdError
 from qd_agent.dashboard_cli import register as register_dashboard
 from qd_agent.keys_cli import register as register_keys
+from qd_agent.replay_cli import register as register_replay
 
 app = typer.Typer(
     name="qd-agent",
@@ -28,6 +29,7 @@ app = typer.Typer(
 register_books(app)
 register_keys(app)
 register_dashboard(app)
+register_replay(app)
 
 _USER_MISTAKE, _FATAL = 2, 1
 
@@ -46,7 +48,7 @@ def main() -> None:
         _stop(f"qd-agent: {error}", _FATAL)
 
 
-def _single_threaded() -> None:
+def single_threaded() -> None:
     """Keep linear algebra on one thread; to be called before numpy is imported.
 
     The matrices of one pattern are small: more threads wait for each other, and on a busy machine
@@ -98,7 +100,7 @@ def run(config: ConfigFile) -> None:
     Example:
       qd-agent run deploy/examples/beamline.yaml
     """
-    _single_threaded()
+    single_threaded()
     from qd_agent.config import load_config
     from qd_agent.daemon import run_daemon
 
@@ -189,7 +191,7 @@ def size(
       qd-agent size sample.xye --wavelength 0.5655 --refine --plot fit.png
       qd-agent size *.xy --unit q_A^-1 --json --plot sizes.png
     """
-    _single_threaded()
+    single_threaded()
     from qd_agent.refining import RefineRequest
     from qd_agent.report import print_answers, print_refinements
 

@@ -12,29 +12,25 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qd_agent import __version__
-from qd_agent.agent import Agent, Patience, Stages
+from qd_agent.agent import Agent, Patience
 from qd_agent.archivist import Archivist
 from qd_agent.chores import Chores
 from qd_agent.config import SINKS, Config, ledger_path
 from qd_agent.core.errors import Fatal
 from qd_agent.core.ports import DocumentSource, PredictionSink
-from qd_agent.core.prediction import Prediction, Provenance
+from qd_agent.core.prediction import Prediction
 from qd_agent.courier import Courier
 from qd_agent.daemon_lock import alone_in
 from qd_agent.discovery import Discovery
 from qd_agent.documents import TiledStreamSettings, open_router, open_source
 from qd_agent.embedded import RunningServer, start_redis, start_tiled
 from qd_agent.exposure import open_doors
-from qd_agent.frames import open_reader
 from qd_agent.health import Health, Pulsing
-from qd_agent.inference import open_sizer
 from qd_agent.intake import QUEUE_SIZE, DocumentQueue
 from qd_agent.ledger import Ledger
 from qd_agent.metrics import AgentMetrics, MetricsServer, health_of
 from qd_agent.quiet_runs import QuietRuns
 from qd_agent.reconciliation import Reconciliation
-from qd_agent.reduction import open_reducers
 from qd_agent.service import Service
 from qd_agent.sinks import (
     RedisConnection,
@@ -44,6 +40,7 @@ from qd_agent.sinks import (
     resolve_tiled,
 )
 from qd_agent.sinks.raw_archive import RawArchive
+from qd_agent.workshop import open_workshop
 
 if TYPE_CHECKING:
     from qd_agent.documents.tiled_stream import TiledDoor
@@ -120,21 +117,10 @@ def _run(
     begun: Callable[[], None] = lambda: None,
     on_answer: Callable[[Prediction], None] = lambda _: None,
 ) -> None:
-    redis, tiled, servers = _stores(config, stack)
-    sizer, reducer = open_sizer(config.sizer), open_reducers(config.reduction, config.detectors)
+    redis, tiled, servers = open_stores(config, stack)
     stopping = stopping or threading.Event()
-    reader = open_reader(config.frames, stopping.is_set)
-    stack.callback(reader.close)
-    provenance = Provenance(
-        model_name=sizer.model_name,
-        model_version=sizer.model_version,
-        model_sha256=sizer.model_sha256,
-        config_hash=config.numbers_hash(),
-        poni_sha256=reducer.main.poni_sha256,
-        mask_sha256=reducer.main.mask_sha256,
-        package_version=__version__,
-    )
-    model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
+    workshop = open_workshop(config, stack, stopping.is_set, RawArchive(config.tiled, tiled))
+    provenance, model = workshop.provenance, workshop.model
     ledger = Ledger(ledger_path(config), model, SINKS)
     stack.callback(ledger.close)
     documents = DocumentQueue(QUEUE_SIZE)
@@ -179,7 +165,7 @@ def _run(
     router = open_router(config.routing())
     agent = Agent(
         router,
-        Stages(reader, reducer, sizer),
+        workshop.stages,
         ledger,
         provenance=provenance,
         streams=frozenset(config.router.streams),
@@ -201,13 +187,13 @@ def _run(
         archive=archivist.look,
         auditors=couriers,
         discovery=Discovery(ledger, archivist.page, config.reconcile),
-        quiet=QuietRuns(agent, ledger, router, reader, config.router.quiet_s),
+        quiet=QuietRuns(agent, ledger, router, workshop.reader, config.router.quiet_s),
         settings=config.reconcile,
     )
     # Last: who has subscribed is ready, and a publisher may count on it.
     if sources is None:
         door = partial(_tiled_door, config, tiled, ledger)
-        sources = {} if once else _sources(config, stack, door)
+        sources = {} if once else open_sources(config, stack, door)
     if config.metrics.port is not None and not once:
         server = MetricsServer(
             config.metrics,
@@ -234,13 +220,19 @@ def _run(
     ).run()
 
 
-def _sources(
-    config: Config, stack: ExitStack, door: Callable[[], TiledDoor]
+def open_sources(
+    config: Config, stack: ExitStack, door: Callable[[], TiledDoor] | None = None
 ) -> dict[str, DocumentSource]:
-    """Open every source, by its name; `stack` closes them."""
+    """Open every source, by its name; `stack` closes them.
+
+    Args:
+        config: names them.
+        stack: closes them.
+        door: gives the Tiled of a source of that kind; None where there is none.
+    """
     sources: dict[str, DocumentSource] = {}
     for settings in config.source:
-        tiled = door() if isinstance(settings, TiledStreamSettings) else None
+        tiled = door() if door and isinstance(settings, TiledStreamSettings) else None
         sources[settings.shown] = source = open_source(settings, tiled)
         stack.callback(source.close)
     return sources
@@ -313,7 +305,7 @@ def _check_around(servers: Sequence[RunningServer], archivist: Archivist) -> Non
             )
 
 
-def _stores(
+def open_stores(
     config: Config, stack: ExitStack
 ) -> tuple[RedisConnection, TiledConnection, list[RunningServer]]:
     """Give the connections, starting the servers for which no address is configured."""

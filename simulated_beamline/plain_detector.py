@@ -59,7 +59,8 @@ class PlainDetector:
         kwargs: dict[str, Any] = {"frame_per_point": 1}
         spec, path = "AD_HDF5_SWMR", f"{folder.name}/{info.filename}.h5"
         if self.camera.frames_as.is_tiff:
-            spec, path = "AD_TIFF", folder.name
+            # Tiled adds the names to the path as it stands.
+            spec, path = "AD_TIFF", f"{folder.name}/"
             kwargs |= {"template": "%s%s_%6.6d.tiff", "filename": info.filename}
         resource = {
             "uid": self._resource,

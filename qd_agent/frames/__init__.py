@@ -9,18 +9,23 @@ from qd_agent.frames.settings import FrameSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qd_agent.frames.reader import Reader
+    from qd_agent.frames.reader import InTiled, Reader
 
 __all__ = ["FrameSettings", "open_reader"]
 
 
-def open_reader(settings: FrameSettings, stopping: Callable[[], bool] = lambda: False) -> Reader:
+def open_reader(
+    settings: FrameSettings,
+    stopping: Callable[[], bool] = lambda: False,
+    in_tiled: InTiled | None = None,
+) -> Reader:
     """Give a reader for every kind of location; the caller closes it. Opens nothing yet.
 
     Args:
         settings: what may be read, and how long to wait for it.
         stopping: asked while waiting; once it says so, `read` waits no longer.
+        in_tiled: gives the pixels of a frame as Tiled has it; raises QdError.
     """
     from qd_agent.frames.reader import Reader  # noqa: PLC0415 - heavy, wanted only here
 
-    return Reader(settings, stopping)
+    return Reader(settings, stopping, in_tiled)

@@ -5,30 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qd_agent.core.errors import BadFrame
+import numpy as np
+import numpy.typing as npt
+
+from qd_agent.core.errors import BadFrame, QdError, Unavailable
 from qd_agent.core.frame import (
     Frame,
+    FrameKey,
     FrameReference,
     Hdf5Location,
     InlineLocation,
     NoLocation,
     TiffLocation,
 )
+from qd_agent.frames.checks import check_declared, check_image
 from qd_agent.frames.inline import read_inline
+from qd_agent.frames.paths import resolve
 from qd_agent.frames.settings import FrameSettings
 
 if TYPE_CHECKING:
     from qd_agent.frames.hdf5 import Hdf5Reader
     from qd_agent.frames.tiff import TiffReader
 
+InTiled = Callable[[FrameKey], npt.NDArray[np.generic]]
+
 
 class Reader:
-    """Implements `core.ports.FrameReader` for every location; used by one thread at a time."""
+    """Implements `core.ports.FrameReader` for every location; used by one thread at a time.
+
+    Args:
+        settings: what may be read, and how long to wait for it.
+        stopping: asked while waiting; once it says so, `read` waits no longer.
+        in_tiled: gives the pixels of a frame as Tiled has it, raises QdError; None: there is none.
+    """
 
     def __init__(
-        self, settings: FrameSettings, stopping: Callable[[], bool] = lambda: False
+        self,
+        settings: FrameSettings,
+        stopping: Callable[[], bool] = lambda: False,
+        in_tiled: InTiled | None = None,
     ) -> None:
-        self._settings, self._stopping = settings, stopping
+        self._settings, self._stopping, self._in_tiled = settings, stopping, in_tiled
         self._hdf5: Hdf5Reader | None = None
         self._tiff: TiffReader | None = None
 
@@ -44,9 +61,35 @@ class Reader:
             return read_inline(reference, self._settings.max_pixels)
         if isinstance(location, NoLocation):
             raise BadFrame(f"frame {reference.key} cannot be found: {location.missing}")
-        if isinstance(location, TiffLocation):
-            return self._images().read(reference, location)
-        return self._files().read(reference, location)
+        try:
+            if isinstance(location, TiffLocation):
+                return self._images().read(reference, location)
+            return self._files().read(reference, location)
+        except (BadFrame, Unavailable) as error:
+            if not self._is_out_of_reach(location.uri):
+                raise
+            try:
+                return self._from_tiled(reference)
+            except QdError:
+                raise error from None
+
+    def _is_out_of_reach(self, uri: str) -> bool:
+        """Tell whether a file is not there for us, or not to be read: Tiled may be able to."""
+        if self._in_tiled is None:
+            return False
+        try:
+            resolve(uri, self._settings)
+        except (BadFrame, Unavailable):
+            return True
+        return False
+
+    def _from_tiled(self, reference: FrameReference) -> Frame:
+        if self._in_tiled is None:
+            raise BadFrame(f"frame {reference.key} is in Tiled alone, and none is asked")
+        image = self._in_tiled(reference.key)
+        check_image(reference, image.shape, image.dtype.kind, self._settings.max_pixels)
+        check_declared(reference, image.dtype)
+        return Frame(reference, image)
 
     def length(self, uri: str, dataset: str) -> int:
         """Give the number of frames that a dataset holds now.

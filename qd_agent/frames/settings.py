@@ -50,6 +50,11 @@ class FrameSettings(BaseModel):
         description="most bytes that a chunk of a file may be once it is decompressed; larger "
         "ones, and chunks that would become larger than they declare, are refused unread",
     )
+    through_tiled: bool = Field(
+        default=True,
+        description="ask Tiled for the pixels of frames whose files cannot be reached from here, "
+        "once their run has stopped",
+    )
     swmr: bool = Field(
         default=True,
         description="read HDF5 while it is written (single writer, multiple readers)",

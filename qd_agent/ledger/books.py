@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qd_agent.core.prediction import Verdict
+from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.ledger.agenda import Agenda
 from qd_agent.ledger.database import Database
 from qd_agent.ledger.records import Account, Request, RunRecord, SetAside, expected_frames
@@ -119,6 +119,16 @@ class Books:
             )
 
     # -- set-aside frames ------------------------------------------------------------------
+
+    def predictions(self, run_uid: str) -> list[Prediction]:
+        """Give what was answered to the frames of a run, in the order of stream and number."""
+        rows = self._db.rows(
+            "SELECT prediction FROM frames WHERE run_uid = ? AND role = ? AND verdict IS NOT NULL "
+            "ORDER BY stream, data_key, seq_num, idx",
+            run_uid,
+            SAMPLE,
+        )
+        return [Prediction.model_validate_json(str(row[0])) for row in rows]
 
     def set_aside(self, run_uid: str | None = None, seq_num: int | None = None) -> list[SetAside]:
         """Give the frames that were set aside, in the order in which they were seen."""

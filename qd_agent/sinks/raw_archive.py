@@ -6,10 +6,15 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from qd_agent.core.catalog import CatalogPage
+from qd_agent.core.frame import FrameKey
 from qd_agent.core.ports import Document
 from qd_agent.sinks.connections import TiledConnection
 from qd_agent.sinks.raw_catalog import page_of
+from qd_agent.sinks.raw_frames import frame_of
 from qd_agent.sinks.raw_run import documents_of, find_child
 from qd_agent.sinks.settings import TiledSettings
 
@@ -45,11 +50,14 @@ class RawArchive:
         with self._catalog() as catalog:
             return None if catalog is None else documents_of(catalog, run_uid, had)
 
-    def page(self, following: str | None = None) -> CatalogPage | None:
+    def page(
+        self, following: str | None = None, where: Mapping[str, object] | None = None
+    ) -> CatalogPage | None:
         """Give the runs that came to the catalog last, or the page after an earlier one.
 
         Args:
             following: what the earlier page gave.
+            where: fields of the start document and the values that they must have.
 
         Returns:
             Some runs, or None when Tiled has no such catalog.
@@ -59,7 +67,18 @@ class RawArchive:
             Fatal: it refuses us.
         """
         with self._catalog() as catalog:
-            return None if catalog is None else page_of(catalog, following)
+            return None if catalog is None else page_of(catalog, following, where or {})
+
+    def frame(self, key: FrameKey) -> npt.NDArray[np.generic]:
+        """Give the pixels of a frame of a stopped run, as Tiled has them.
+
+        Raises:
+            Unavailable: Tiled is away, or the run has not stopped there.
+            BadFrame: it does not have the frame, or which one it is is not certain.
+            Fatal: it refuses us.
+        """
+        with self._catalog() as catalog:
+            return frame_of(catalog, key)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -6,6 +6,7 @@ writer has a queue) therefore stands in front, whenever it started.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -18,12 +19,15 @@ _LONGEST_UID = 128
 _PLACE = ("page[cursor]", "page[offset]")
 
 
-def page_of(catalog: Any, following: str | None = None) -> CatalogPage:
+def page_of(
+    catalog: Any, following: str | None = None, where: Mapping[str, object] | None = None
+) -> CatalogPage:
     """Give the runs that came to the catalog last, at most PAGE, or the page after an earlier one.
 
     Args:
         catalog: client of the container of raw runs.
         following: what the earlier page gave.
+        where: fields of the start document and the values that they must have.
 
     Raises:
         httpx and client errors, for `tiled_link.translated`.
@@ -35,8 +39,12 @@ def page_of(catalog: Any, following: str | None = None) -> CatalogPage:
         "page[limit]": str(PAGE),
         **dict(parse_qsl(following or "")),
     }
+    conditions = [("filter[eq][condition][key]", f"start.{key}") for key in where or {}]
+    conditions += [("filter[eq][condition][value]", json.dumps(v)) for v in (where or {}).values()]
     answer = catalog.context.http_client.get(
-        catalog.item["links"]["search"], params=query, headers={"Accept": "application/json"}
+        catalog.item["links"]["search"],
+        params=[*query.items(), *conditions],
+        headers={"Accept": "application/json"},
     )
     answer.raise_for_status()
     return _page(answer.json())

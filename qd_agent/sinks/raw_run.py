@@ -129,7 +129,7 @@ def _documents(node: Any, had: Mapping[str, int] | None) -> list[Document] | Non
     if not isinstance(start, Mapping):
         return None
     run_uid = str(start["uid"])
-    streams = [_stream(name, child, run_uid, had) for name, child in _streams(node).items()]
+    streams = [_stream(name, child, run_uid, had) for name, child in streams_of(node).items()]
     documents: list[Document] = [("start", dict(start))]
     documents += [("descriptor", dict(stream.descriptor)) for stream in streams]
     for data_key in dict.fromkeys(key for stream in streams for key in stream.detectors):
@@ -145,7 +145,7 @@ def _documents(node: Any, had: Mapping[str, int] | None) -> list[Document] | Non
     return documents
 
 
-def _streams(node: Any) -> dict[str, Any]:
+def streams_of(node: Any) -> dict[str, Any]:
     """Give the event streams as plain containers, whatever client Tiled wraps them in."""
     named = _children(node)
     if set(named) == {"streams"} and not _is_stream(named["streams"]):  # as earlier writers did

@@ -19,7 +19,7 @@ from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.frames import FrameSettings, open_reader
 from qd_agent.inference import SizerSettings, open_sizer
 from qd_agent.ledger import Ledger
-from qd_agent.reduction import ReductionSettings, open_reducer
+from qd_agent.reduction import ReductionSettings, open_reducers
 from tests.helpers import records
 from tests.unit.reduction.conftest import PONI, SHAPE
 
@@ -120,7 +120,8 @@ def answer(tmp_path: Path, poni: Path, sizer) -> Iterator[Callable[[Case], Predi
     data = tmp_path / "data"
     data.mkdir()
     reader = open_reader(FrameSettings(allowed_roots=[data], deadline_s=0.05))
-    reducer = open_reducer(ReductionSettings(poni=poni, monitor_key="monitor", saturation=50_000.0))
+    settings = ReductionSettings(poni=poni, monitor_key="monitor", saturation=50_000.0)
+    reducer = open_reducers(settings, {})
     ledger = Ledger(tmp_path / "ledger.sqlite", "pbs-1", ["redis"])
     agent = Agent(
         open_script(),

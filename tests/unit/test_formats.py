@@ -10,18 +10,9 @@ from qd_agent.frames import FrameSettings, open_reader
 from qd_agent.inference import SizerSettings, open_sizer
 from qd_agent.reduction import StripSettings, open_reducers
 from simulated_beamline import modes
-from simulated_beamline.beamline import assemble
 from simulated_beamline.formats import FramesAs
 from simulated_beamline.synthesis import Kinetics
-
-FRAMES, DARKS = 3, 1
-
-
-class Collected(list):
-    __hash__ = object.__hash__  # the RunEngine wants its callbacks hashable
-
-    def __call__(self, name, document):
-        self.append((name, document))
+from tests.helpers.formats import FRAMES, scan
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +20,6 @@ def synthesis(tmp_path_factory):
     """A synthesis before an image detector; making it takes longer than a scan of it."""
     common = modes.Common(tmp_path_factory.mktemp("stand"), binning=4)
     return modes.growth(common, Kinetics(), 3 * FRAMES, 40.0)
-
-
-def scan(request, folder, frames_as, per_event=1):
-    """Take a scan; give its documents, and the images that the scene has shown."""
-    documents = Collected()
-    beamline = assemble(request.scene, folder, request.gauges, [documents], frames_as)
-    beamline.scan(frames=FRAMES, darks=DARKS, period=0.0, metadata={}, frames_per_event=per_event)
-    shown = {
-        stream: [request.scene.shoot(n, beam=stream == "primary").image for n in range(count)]
-        for stream, count in (("primary", FRAMES * per_event), ("dark", DARKS))
-    }
-    return documents, shown
 
 
 def routed(documents):

@@ -1,0 +1,149 @@
+"""Where runs of the past are: which there are, and the documents of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from qd_agent.core.catalog import CatalogRun
+from qd_agent.core.errors import Fatal, Mistake
+from qd_agent.core.ports import Document
+from qd_agent.sinks import TiledConnection
+from qd_agent.sinks.raw_archive import RawArchive
+from qd_agent.sinks.settings import TiledSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs are wanted.
+
+    Attributes:
+        uids: these; empty means all that the rest allows.
+        since: those that started at this time (UTC epoch s) or later; None does not look.
+        where: fields of the start document and the values that they must have.
+    """
+
+    uids: Sequence[str] = ()
+    since: float | None = None
+    where: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class PastRuns(Protocol):
+    """A catalog of runs."""
+
+    def find(self, wanted: Wanted) -> list[str]:
+        """Give the uids of the wanted runs, oldest first. Raises QdError."""
+        ...
+
+    def documents(self, run_uid: str) -> list[Document] | None:
+        """Give the documents of a run, None when it is not there. Raises QdError."""
+        ...
+
+
+def read_query(text: str) -> tuple[str, object]:
+    """Read KEY=VALUE; a value that is JSON (a number, true) is taken as such, else as text.
+
+    Raises:
+        Mistake: no '=' in it, or no key.
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise Mistake(f"--query {text!r}: expected KEY=VALUE, such as sample_name=PbS")
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        return key.strip(), value
+
+
+class TiledRuns:
+    """Runs in a Tiled catalog of Bluesky runs; also what databroker 2 calls a catalog."""
+
+    def __init__(
+        self, settings: TiledSettings, connection: TiledConnection, stack: ExitStack
+    ) -> None:
+        self._settings, self._connection = settings, connection
+        self._archive = RawArchive(settings, connection)
+        self._shown = f"{settings.raw_container or 'the root'} of {connection.shown}"
+        stack.callback(self._archive.close)
+
+    def archive(self) -> RawArchive:
+        """Give a connection of its own, for another thread; the caller closes it."""
+        return RawArchive(self._settings, self._connection)
+
+    def find(self, wanted: Wanted) -> list[str]:
+        """Give the uids of the wanted runs, oldest first."""
+        if wanted.uids:
+            return list(wanted.uids)
+        found: dict[str, CatalogRun] = {}
+        following: str | None = None
+        while True:
+            page = self._archive.page(following, wanted.where)
+            if page is None:
+                raise Mistake(
+                    f"there is no catalog of runs in {self._shown}; set tiled.raw_container"
+                )
+            found |= {run.uid: run for run in page.runs}
+            following = page.following
+            if following is None:
+                break
+        runs = [r for r in found.values() if wanted.since is None or r.time >= wanted.since]
+        return [run.uid for run in sorted(runs, key=lambda run: run.time)]
+
+    def documents(self, run_uid: str) -> list[Document] | None:
+        """Give the documents of a run."""
+        return self._archive.run(run_uid)
+
+
+class BrokerRuns:
+    """Runs in a databroker v1 catalog, through databroker's back-compatible interface.
+
+    Args:
+        broker: a `databroker.v1.Broker`, or what behaves like one.
+    """
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+
+    def find(self, wanted: Wanted) -> list[str]:
+        """Give the uids of the wanted runs, oldest first."""
+        if wanted.uids:
+            return list(wanted.uids)
+        since = {} if wanted.since is None else {"since": wanted.since}
+        starts = [dict(header.start) for header in self._broker(**since, **wanted.where)]
+        return [str(start["uid"]) for start in sorted(starts, key=_time_of)]
+
+    def documents(self, run_uid: str) -> list[Document] | None:
+        """Give the documents of a run, with resource and datum documents as they were."""
+        try:
+            header = self._broker[run_uid]
+        except (KeyError, ValueError):
+            return None
+        found: Iterator[tuple[str, Mapping[str, object]]] = header.documents(fill=False)
+        return [(str(name), dict(doc)) for name, doc in found]
+
+
+def _time_of(start: Mapping[str, Any]) -> float:
+    return float(start["time"])
+
+
+def open_broker(name: str) -> BrokerRuns:
+    """Open a databroker v1 catalog by its name.
+
+    Raises:
+        Fatal: databroker with its back-compat extra is not installed.
+        Mistake: there is no such catalog.
+    """
+    try:
+        from databroker.v1 import Broker  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise Fatal(
+            "replaying from databroker needs the package: pip install 'databroker[back-compat]'"
+        ) from error
+    named = cast("Callable[[str], object]", Broker.named)
+    try:
+        return BrokerRuns(named(name))
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise Mistake(f"databroker has no catalog {name!r}: {error}") from error

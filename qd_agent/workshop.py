@@ -1,0 +1,73 @@
+"""The rooms that a frame passes through, opened as a configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qd_agent import __version__
+from qd_agent.agent import Stages
+from qd_agent.config import Config
+from qd_agent.core.prediction import Provenance
+from qd_agent.frames import open_reader
+from qd_agent.inference import open_sizer
+from qd_agent.reduction import open_reducers
+from qd_agent.sinks.raw_archive import RawArchive
+
+if TYPE_CHECKING:
+    from qd_agent.frames.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What answers frames.
+
+    Attributes:
+        stages: reader, reducer and sizer.
+        provenance: what is the same for every prediction.
+        model: name of the model version, as the ledger keeps it.
+        reader: of the stages; it can also tell how many frames a dataset holds.
+    """
+
+    stages: Stages
+    provenance: Provenance
+    model: str
+    reader: Reader
+
+
+def open_workshop(
+    config: Config,
+    stack: ExitStack,
+    stopping: Callable[[], bool] = lambda: False,
+    tiled: RawArchive | None = None,
+) -> Workshop:
+    """Open reader, reducers and sizer; `stack` closes them.
+
+    Args:
+        config: says which.
+        stack: closes them, and `tiled` too.
+        stopping: asked while a frame is waited for.
+        tiled: of the reader's own, for frames whose files cannot be reached.
+
+    Raises:
+        Fatal: something that the configuration names cannot be opened.
+    """
+    sizer, reducer = open_sizer(config.sizer), open_reducers(config.reduction, config.detectors)
+    asked = tiled.frame if tiled is not None and config.frames.through_tiled else None
+    reader = open_reader(config.frames, stopping, asked)
+    if tiled is not None:
+        stack.callback(tiled.close)
+    stack.callback(reader.close)
+    provenance = Provenance(
+        model_name=sizer.model_name,
+        model_version=sizer.model_version,
+        model_sha256=sizer.model_sha256,
+        config_hash=config.numbers_hash(),
+        poni_sha256=reducer.main.poni_sha256,
+        mask_sha256=reducer.main.mask_sha256,
+        package_version=__version__,
+    )
+    model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
+    return Workshop(Stages(reader, reducer, sizer), provenance, model, reader)

@@ -1,0 +1,170 @@
+"""Live, recorded and archived: the same run gives the same predictions, field by field."""
+
+import json
+from contextlib import ExitStack
+
+import pytest
+from bluesky_tiled_plugins import TiledWriter
+from tiled.structures.core import Spec
+
+from qd_agent.agent import Agent
+from qd_agent.config import load_config
+from qd_agent.core.errors import Mistake
+from qd_agent.documents import open_router
+from qd_agent.documents.recording import Recorder, read_recording
+from qd_agent.ledger import Ledger
+from qd_agent.past_runs import BrokerRuns, TiledRuns, Wanted, read_query
+from qd_agent.replay import Replay, is_recording, paced
+from qd_agent.replaying import read_time
+from qd_agent.sinks import TiledConnection
+from qd_agent.workshop import open_workshop
+from simulated_beamline import modes
+from simulated_beamline.formats import FramesAs
+from simulated_beamline.synthesis import Kinetics
+from tests.helpers.formats import FRAMES, scan
+from tests.helpers.servers import tiled_client
+from tests.helpers.servers import tiled_server as _tiled_server
+
+tiled_server = _tiled_server
+
+DIFFER = {"publication_time", "latency_ms"}
+"""When an answer was given, and how long it took, are the only things that may differ."""
+
+
+def plain(predictions):
+    return [p.model_dump(exclude=DIFFER) for p in predictions]
+
+
+@pytest.fixture
+def beamline_config(tmp_path, tiled_server):
+    """A configuration for frames in the folder that the Tiled server may read."""
+    frames = tiled_server.folder.parent / "readable" / "frames"
+    tree = {
+        "data": str(tmp_path / "agent"),
+        "router": {"data_keys": ["detector"]},
+        "frames": {"allowed_roots": [str(frames)], "deadline_s": 1.0, "retry_delays_s": [0.1]},
+        "reduction": {
+            "poni": str(frames / "detector.poni"),
+            "mask": str(frames / "mask.npy"),
+            "monitor_key": "monitor",
+        },
+    }
+    request = modes.growth(modes.Common(frames, binning=4), Kinetics(), FRAMES, 60.0)
+    (tmp_path / "agent.yaml").write_text(json.dumps(tree))
+    return load_config(tmp_path / "agent.yaml"), request, frames
+
+
+def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
+    tmp_path, tiled_server, beamline_config
+):
+    config, request, frames = beamline_config
+    recorder = Recorder(tmp_path / "runs.jsonl")
+    with ExitStack() as stack:
+        workshop = open_workshop(config, stack)
+        ledger = Ledger(tmp_path / "live.sqlite", workshop.model, ())
+        stack.callback(ledger.close)
+        agent = Agent(
+            open_router(config.routing()),
+            workshop.stages,
+            ledger,
+            provenance=workshop.provenance,
+            streams=frozenset({"primary"}),
+            dark_streams=frozenset({"dark"}),
+        )
+        client = stack.enter_context(tiled_client(tiled_server))
+        if "raw" not in client:
+            client.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
+        into_tiled = TiledWriter(client["raw"], batch_size=1)
+        callbacks = [agent.step, recorder.add, into_tiled]
+        documents, _ = scan(request, frames, FramesAs.HDF5, callbacks=callbacks)
+        recorder.close()
+        run_uid = documents[0][1]["uid"]
+        live = plain(ledger.predictions(run_uid))
+    assert len(live) == FRAMES
+    assert {p["provenance"]["dark_hash"] != "" for p in live} == {True}
+    assert any(p["diameter_nm"] for p in live)
+
+    connection = TiledConnection(tiled_server.url, tiled_server.secret)
+    with ExitStack() as stack:
+        past = TiledRuns(config.tiled, connection, stack)
+        replay = Replay(config, stack, tiled=past.archive())
+        assert past.find(Wanted(where={"num_points": FRAMES}, since=1.0)) == [run_uid]
+        assert past.find(Wanted(where={"num_points": FRAMES + 1})) == []
+        assert past.find(Wanted(since=4e9)) == []
+        assert not replay.is_done(run_uid)
+        replay.take(past.documents(run_uid), lambda: None)
+        assert plain(replay.predictions([run_uid])) == live
+        assert past.documents("no-such-run") is None
+    with ExitStack() as stack:  # started again, it knows what is done
+        replay = Replay(config, stack)
+        assert replay.is_done(run_uid)
+        assert plain(replay.predictions([run_uid])) == live
+
+    elsewhere = config.model_copy(update={"data": tmp_path / "elsewhere"})
+    with ExitStack() as stack:
+        replay = Replay(elsewhere, stack)
+        for document in paced(read_recording(tmp_path / "runs.jsonl"), 0.0, lambda _: None):
+            replay.note(document, lambda: None)
+        replay.settle()
+        assert plain(replay.predictions(replay.runs())) == live
+
+
+def test_a_recording_is_played_at_its_own_pace_or_faster():
+    lines = [(t, ("stop", {"uid": str(t)})) for t in (10.0, 11.0, 13.0, 12.0)]
+    for speed, pauses in ((1.0, [1.0, 2.0]), (2.0, [0.5, 1.0]), (0.0, [])):
+        slept = []
+        assert len(list(paced(lines, speed, slept.append))) == 4
+        assert slept == pauses
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("sample=PbS", ("sample", "PbS")), ("a.b=3", ("a.b", 3)), ("x=true", ("x", True)),
+     ("x=a=b", ("x", "a=b")), ("x=", ("x", ""))],
+)  # fmt: skip
+def test_queries_are_read(text, read):
+    assert read_query(text) == read
+
+
+def test_what_is_no_query_time_or_recording_is_refused():
+    for text in ("sample", "=3"):
+        with pytest.raises(Mistake, match="expected KEY=VALUE"):
+            read_query(text)
+    assert read_time("1769817600") == 1769817600.0
+    assert read_time("2026-01-31T00:00:00+00:00") == 1769817600.0
+    with pytest.raises(Mistake, match="expected a time"):
+        read_time("yesterday")
+    assert is_recording("runs.jsonl")
+    assert not is_recording("https://tiled.example.org/a.jsonl")
+
+
+def test_runs_of_an_old_broker_are_found_and_read():
+    """A stand-in with the interface of `databroker.v1.Broker`."""
+
+    class Header:
+        def __init__(self, uid, time):
+            self.start = {"uid": uid, "time": time}
+
+        def documents(self, *, fill):
+            assert not fill, "pixels are read by our own path"
+            yield "start", self.start
+            yield "stop", {"run_start": self.start["uid"]}
+
+    class Broker:
+        asked = None
+
+        def __call__(self, **query):
+            self.asked = query
+            return [Header("b", 2.0), Header("a", 1.0)]
+
+        def __getitem__(self, uid):
+            if uid not in "ab":
+                raise KeyError(uid)
+            return Header(uid, 1.0)
+
+    broker = Broker()
+    runs = BrokerRuns(broker)
+    assert runs.find(Wanted(since=0.5, where={"sample": "PbS"})) == ["a", "b"]
+    assert broker.asked == {"since": 0.5, "sample": "PbS"}
+    assert [name for name, _ in runs.documents("a")] == ["start", "stop"]
+    assert runs.documents("no-such-run") is None
