@@ -204,6 +204,8 @@ def _busy_ms(page: Page) -> float:
 def test_a_wrong_token_is_refused_and_the_right_one_is_not_kept_in_the_address(
     stage: Stage, browser: Browser, tmp_path: Path
 ):
+    stage.begin("guarded")
+    stage.publish(*frames("guarded", range(1, 6)))
     secret = "a token of twenty-four or so"
     file = tmp_path / "token"
     file.write_text(secret + "\n")
@@ -228,6 +230,8 @@ def test_a_wrong_token_is_refused_and_the_right_one_is_not_kept_in_the_address(
 
 @pytest.mark.parametrize("strips", [True, False])
 def test_behind_a_proxy_under_a_prefix(stage: Stage, page: Page, strips: bool):
+    stage.begin(f"proxied {strips}")
+    stage.publish(*frames(f"proxied {strips}", range(1, 6)))
     with (
         running_dashboard("--data", stage.folder, "--prefix", "/qd/live") as address,
         proxy(address.split("/qd")[0], "/qd/live" if strips else "") as front,
