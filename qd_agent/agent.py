@@ -299,6 +299,8 @@ class Agent:
             self._write(todo, sized.estimate, watch, sized)
 
     def _path(self, todo: Todo, watch: _Stopwatch) -> Sized:
+        if todo.reference.declared.conflict:
+            raise BadFrame(todo.reference.declared.conflict)
         away = self._read_darks(todo.reference.key.run_uid)
         more_tries = todo.tries < TRIES_WITHOUT_DARK and self._patience.wait(todo) is not None
         if away is not None and more_tries:
@@ -348,7 +350,8 @@ class Agent:
         self, todo: Todo, estimate: Estimate, watch: _Stopwatch, sized: Sized | None = None
     ) -> None:
         reference = todo.reference
-        flags = () if sized is None else sized.pattern.flags
+        flags = () if sized is None else sized.pattern.flags + reference.declared.flags
+        readings = {**reference.readings, **reference.declared.as_readings()}
         made_from = self._stages.reducer.made_from(reference.key)
         prediction = Prediction(
             **estimate.model_dump(exclude={"flags"}),
@@ -357,7 +360,7 @@ class Agent:
             revision=todo.revision,
             frame_time=reference.time,
             publication_time=time.time(),
-            readings={k: float(v) for k, v in reference.readings.items() if math.isfinite(v)},
+            readings={k: float(v) for k, v in readings.items() if math.isfinite(v)},
             provenance=self._provenance.model_copy(update=dict(made_from)),
             latency_ms=watch.laps,
         )

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from qd_agent.core.errors import Mistake
 from qd_agent.dashboard.settings import DashboardSettings
+from qd_agent.documents.metadata_settings import MetadataSettings
 from qd_agent.documents.settings import KINDS, RouterSettings, SourceSettings, ZmqSettings
 from qd_agent.frames.settings import FrameSettings
 from qd_agent.inference.settings import SizerSettings
@@ -93,6 +94,10 @@ class Config(BaseModel):
     router: RouterSettings = Field(
         default_factory=RouterSettings, description="which streams and detectors are sized"
     )
+    metadata: MetadataSettings = Field(
+        default_factory=MetadataSettings,
+        description="where documents say what a frame was taken with",
+    )
     frames: FrameSettings = Field(
         default_factory=FrameSettings, description="which files may be read"
     )
@@ -127,8 +132,9 @@ class Config(BaseModel):
         return self.router.model_copy(update={"strips": strips})
 
     def numbers_hash(self) -> str:
-        """Hash of the settings that a number depends on (router, reduction, detectors, sizer)."""
+        """Hash of the settings that a number depends on (router, reduction, sizer, ...)."""
         names = {"router", "reduction", "sizer"} | ({"detectors"} if self.detectors else set())
+        names |= {"metadata"} if self.metadata != MetadataSettings() else set()
         parts = self.model_dump(mode="json", include=names)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

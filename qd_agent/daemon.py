@@ -162,7 +162,7 @@ def _run(
         pause=config.tiled.batch_seconds,
         batch=config.tiled.batch_rows,
     )
-    router = open_router(config.routing())
+    router = open_router(config.routing(), config.metadata)
     agent = Agent(
         router,
         workshop.stages,
@@ -183,7 +183,7 @@ def _run(
         agent,
         ledger,
         router,
-        new_router=partial(open_router, config.routing()),
+        new_router=partial(open_router, config.routing(), config.metadata),
         archive=archivist.look,
         auditors=couriers,
         discovery=Discovery(ledger, archivist.page, config.reconcile),

@@ -71,7 +71,7 @@ class Replay:
             courier.start()
             stack.callback(courier.stop)
         self._agent = Agent(
-            open_router(config.routing()),
+            open_router(config.routing(), config.metadata),
             workshop.stages,
             self._ledger,
             provenance=workshop.provenance,

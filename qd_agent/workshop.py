@@ -54,7 +54,9 @@ def open_workshop(
     Raises:
         Fatal: something that the configuration names cannot be opened.
     """
-    sizer, reducer = open_sizer(config.sizer), open_reducers(config.reduction, config.detectors)
+    sizer = open_sizer(config.sizer)
+    tolerance = config.metadata.wavelength_tolerance
+    reducer = open_reducers(config.reduction, config.detectors, tolerance)
     asked = tiled.frame if tiled is not None and config.frames.through_tiled else None
     reader = open_reader(config.frames, stopping, asked)
     if tiled is not None:

@@ -65,6 +65,35 @@ Location = Hdf5Location | TiffLocation | NoLocation | InlineLocation
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """What the documents say about a frame at the paths that the configuration declares.
+
+    Attributes:
+        values: 'wavelength' (Å), 'monitor', 'exposure' (s), 'temperature' (°C), where found.
+        wavelength_place: the path at which the wavelength was found.
+        flags: '..._missing' for what is declared and was not found.
+        conflict: in a sentence, which two values contradict each other; '' when none do.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
+    wavelength_place: str = ""
+    flags: tuple[str, ...] = ()
+    conflict: str = ""
+
+    def as_readings(self) -> dict[str, float]:
+        """Give the values as readings, each under a name that says its unit."""
+        return {_READINGS[name]: value for name, value in self.values.items()}
+
+
+_READINGS = {
+    "wavelength": "wavelength_angstrom",
+    "monitor": "declared_monitor",
+    "exposure": "exposure_s",
+    "temperature": "temperature_celsius",
+}
+
+
+@dataclass(frozen=True, slots=True)
 class FrameReference:
     """Where a frame is, and what the documents said about the moment it was taken.
 
@@ -76,6 +105,7 @@ class FrameReference:
         dtype: numpy dtype string as declared, or None when the descriptor is silent.
         readings: the scalar numbers of the same event (monitor, temperature, ...), by data key.
         array: the pixels, for `InlineLocation` only.
+        declared: what declared paths say about it.
     """
 
     key: FrameKey
@@ -85,6 +115,7 @@ class FrameReference:
     dtype: str | None = None
     readings: Mapping[str, float] = field(default_factory=dict[str, float])
     array: npt.NDArray[np.generic] | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)

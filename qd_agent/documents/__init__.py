@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qd_agent.core.errors import Fatal
+from qd_agent.documents.metadata_settings import MetadataSettings
 from qd_agent.documents.settings import (
     KINDS,
     KafkaSettings,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "KafkaSettings",
+    "MetadataSettings",
     "RouterSettings",
     "SourceSettings",
     "TiledStreamSettings",
@@ -56,8 +58,13 @@ def open_source(settings: SourceSettings, tiled: TiledDoor | None = None) -> Doc
     return ZmqSource(settings)
 
 
-def open_router(settings: RouterSettings) -> Router:
-    """Give a router; it holds no resources and needs no closing."""
+def open_router(settings: RouterSettings, metadata: MetadataSettings | None = None) -> Router:
+    """Give a router; it holds no resources and needs no closing.
+
+    Args:
+        settings: which streams and detectors it follows.
+        metadata: by which paths documents say what a frame was taken with.
+    """
     from qd_agent.documents.router import Router  # noqa: PLC0415 - event_model is heavy
 
-    return Router(settings)
+    return Router(settings, metadata=metadata)

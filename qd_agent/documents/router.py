@@ -12,6 +12,8 @@ from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.documents.layout import Descriptor, ImageKey, read_descriptor
 from qd_agent.documents.legacy import LegacyAssets
+from qd_agent.documents.metadata import Metadata
+from qd_agent.documents.metadata_settings import MetadataSettings
 from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.resources import read_resource
 from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
@@ -45,16 +47,23 @@ class Router:
         strangers: documents so far that named a descriptor or resource of which nothing is known.
     """
 
-    def __init__(self, settings: RouterSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        clock: Callable[[], float] = time.time,
+        metadata: MetadataSettings | None = None,
+    ) -> None:
         """Start with no runs.
 
         Args:
             settings: streams, data keys and limits.
             clock: UTC epoch s; it dates frames whose event is unknown.
+            metadata: which paths say what a frame was taken with.
         """
         self._settings = settings
         self._streams = frozenset([*settings.streams, *settings.dark_streams])
         self._clock = clock
+        self._metadata = Metadata(metadata or MetadataSettings())
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._run_of: dict[str, Run] = {}
         self._legacy = LegacyAssets(settings.max_waiting_frames)
@@ -112,7 +121,9 @@ class Router:
             return [], "no document of it is known"
         held = held_in_files(run, lengths, frozenset(self._settings.streams))
         known = run.waiting_frames
-        frames = _in_order([*recover(run, held.events, self._clock()), *run.release()])
+        frames = self._metadata.complete(
+            _in_order([*recover(run, held.events, self._clock()), *run.release()])
+        )
         if len(frames) > known:
             return frames, f"its files hold {len(frames) - known} frames that nobody announced"
         return frames, held.text
@@ -132,7 +143,7 @@ class Router:
         if not isinstance(cast("object", doc), Mapping):
             raise BadFrame(f"invalid {name} document: it is no map")
         validate(name, doc)
-        return handler(doc)
+        return self._metadata.complete(handler(doc))
 
     def _start(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, when = text(doc, "uid"), number(doc, "time")
@@ -142,7 +153,7 @@ class Router:
         if run.has_metadata:
             return opened
         run.has_metadata = True
-        return [*opened[:-1], RunOpened(uid, when, dict(doc))]
+        return [*opened[:-1], RunOpened(uid, when, self._metadata.start(uid, doc))]
 
     def _open(self, uid: str, when: float) -> tuple[Run, list[Happening]]:
         """Give the run; when it is new, also RunOpened (and the end of one run too many)."""
@@ -189,6 +200,7 @@ class Router:
         run, happenings = self._open(run_uid, when)
         run.descriptors[uid] = descriptor
         self._run_of[uid] = run
+        self._metadata.descriptor(run_uid, descriptor.stream, doc)
         return happenings
 
     def _stream_resource(self, doc: Mapping[str, object]) -> list[Happening]:

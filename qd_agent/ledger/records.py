@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from qd_agent.core.frame import FrameKey, FrameReference, Location, RunClosed
+from qd_agent.core.frame import Declared, FrameKey, FrameReference, Location, RunClosed
 from qd_agent.core.prediction import Prediction
 
 
@@ -176,6 +177,7 @@ def reference_to_json(reference: FrameReference) -> str:
             "shape": reference.shape,
             "dtype": reference.dtype,
             "readings": dict(reference.readings),
+            **_declared_fields(reference.declared),
         }
     )
 
@@ -190,7 +192,24 @@ def reference_from_json(text: str, image: object) -> FrameReference:
         shape=tuple(fields["shape"]),
         dtype=fields["dtype"],
         readings=fields["readings"],
+        declared=_declared_from(fields.get("declared")),
         array=_array_from_bytes(image) if isinstance(image, bytes) else None,
+    )
+
+
+def _declared_fields(declared: Declared) -> dict[str, object]:
+    return {} if declared == Declared() else {"declared": asdict(declared)}
+
+
+def _declared_from(fields: Mapping[str, Any] | None) -> Declared:
+    """Read back what was declared; references of older books have nothing."""
+    if fields is None:
+        return Declared()
+    return Declared(
+        values=fields["values"],
+        wavelength_place=fields["wavelength_place"],
+        flags=tuple(fields["flags"]),
+        conflict=fields["conflict"],
     )
 
 

@@ -32,13 +32,20 @@ def open_reducer(settings: ReductionSettings) -> AzimuthalReducer:
 
 
 def open_reducers(
-    default: ReductionSettings | None, detectors: Mapping[str, DetectorSettings]
+    default: ReductionSettings | None,
+    detectors: Mapping[str, DetectorSettings],
+    tolerance: float = 1e-3,
 ) -> Reducers:
     """Open what every detector needs, and give the reducer of them all.
+
+    Args:
+        default: for the detectors that have no settings of their own.
+        detectors: settings by data key.
+        tolerance: relative difference up to which a declared wavelength agrees with a geometry's.
 
     Raises:
         Fatal: PONI, axis, mask or dark of one cannot be used; the message names it.
     """
     from qd_agent.reduction.detectors import Reducers  # noqa: PLC0415 - core.pattern, numpy
 
-    return Reducers(default, detectors)
+    return Reducers(default, detectors, tolerance)

@@ -124,17 +124,22 @@ class DarkStream:
             kept.pop(run_uid, None)
 
 
-def monitor_of(readings: Mapping[str, float], key: str | None) -> float | None:
-    """Give the monitor reading that divides the counts; None when there is none to use.
+def monitor_of(
+    readings: Mapping[str, float], key: str | None, declared: float | None = None
+) -> float | None:
+    """Give the monitor that divides the counts, the declared one first; None without any.
 
     Raises:
         BadFrame: the reading is zero, negative or not a number (beam off, counter broken).
     """
-    if key is None or key not in readings:
+    if declared is not None:
+        name, value = "at its declared path", declared
+    elif key is None or key not in readings:
         return None
-    value = float(readings[key])
+    else:
+        name, value = f"'{key}'", float(readings[key])
     if not math.isfinite(value) or value <= 0.0:
         raise BadFrame(
-            f"the monitor '{key}' reads {value:g}: the beam was off or its counter broken"
+            f"the monitor {name} reads {value:g}: the beam was off or its counter broken"
         )
     return value

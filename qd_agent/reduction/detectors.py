@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.core.frame import Frame, FrameKey
+from qd_agent.core.frame import Frame, FrameKey, FrameReference
 from qd_agent.core.pattern import Pattern
 from qd_agent.reduction.settings import DetectorSettings, ReductionSettings, StripSettings
 
@@ -16,6 +16,8 @@ class DetectorReducer(Protocol):
 
     poni_sha256: str
     mask_sha256: str
+    wavelength: float | None
+    wavelength_place: str
 
     def reduce(self, frame: Frame) -> Pattern:
         """Integrate one frame. Raises BadFrame when it cannot be used."""
@@ -40,14 +42,19 @@ class Reducers:
     Args:
         default: for the detectors that have no settings of their own; None: there are none such.
         detectors: settings by data key.
+        tolerance: relative difference up to which a declared wavelength agrees with a geometry's.
 
     Raises:
         Fatal: PONI, axis, mask or dark cannot be used; the message names it.
     """
 
     def __init__(
-        self, default: ReductionSettings | None, detectors: Mapping[str, DetectorSettings]
+        self,
+        default: ReductionSettings | None,
+        detectors: Mapping[str, DetectorSettings],
+        tolerance: float = 1e-3,
     ) -> None:
+        self._tolerance = tolerance
         self._own = {name: _open(settings) for name, settings in detectors.items()}
         self._default = None if default is None else _open(default)
 
@@ -65,9 +72,12 @@ class Reducers:
         """Integrate one frame with its detector's geometry.
 
         Raises:
-            BadFrame: as the detector's reducer, or no geometry is known for it.
+            BadFrame: as the detector's reducer, no geometry is known for it, or the documents
+                declare another wavelength than the geometry was made with.
         """
-        return self._of(frame.reference.key).reduce(frame)
+        reducer = self._of(frame.reference.key)
+        _check_wavelength(frame.reference, reducer, self._tolerance)
+        return reducer.reduce(frame)
 
     def add_dark(self, frame: Frame) -> None:
         """Take a dark frame into its run's and detector's mean.
@@ -102,6 +112,20 @@ class Reducers:
                 f"(there are: {known}), or give a `reduction` for all others"
             )
         return reducer
+
+
+def _check_wavelength(
+    reference: FrameReference, reducer: DetectorReducer, tolerance: float
+) -> None:
+    declared, used = reference.declared.values.get("wavelength"), reducer.wavelength
+    if declared is None or used is None:
+        return
+    if max(declared, used) > min(declared, used) * (1.0 + tolerance):
+        raise BadFrame(
+            f"the wavelength is {declared:.6g} Å in {reference.declared.wavelength_place} but "
+            f"{used:.6g} Å in {reducer.wavelength_place}: they differ by more than "
+            f"{tolerance:.3g} of it, so no size is given; correct one of them"
+        )
 
 
 def _open(settings: DetectorSettings) -> DetectorReducer:

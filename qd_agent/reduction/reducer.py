@@ -33,6 +33,7 @@ class AzimuthalReducer:
         poni_sha256: of the PONI file.
         mask_sha256: of the mask file, '' without one.
         wavelength: Å, as used.
+        wavelength_place: where that stands, for messages.
     """
 
     def __init__(self, settings: ReductionSettings) -> None:
@@ -44,7 +45,8 @@ class AzimuthalReducer:
         self._settings = settings
         self._geometry = load_geometry(settings.poni, settings.wavelength)
         self.poni_sha256 = self._geometry.sha256
-        self.wavelength = self._geometry.wavelength
+        self.wavelength: float | None = self._geometry.wavelength
+        self.wavelength_place = f"the PONI file {settings.poni}"
         self._mask, self.mask_sha256 = load_mask(settings.mask)
         self._shape = self._agreed_shape()
         self._darks = Darks(settings, self._shape)
@@ -77,7 +79,9 @@ class AzimuthalReducer:
             invalid = invalid | saturated
             flags.append("saturated_pixels")
         self._check_invalid(frame, invalid & integrator.used, integrator.used)
-        monitor = monitor_of(frame.reference.readings, self._settings.monitor_key)
+        reference = frame.reference
+        declared = reference.declared.values.get("monitor")
+        monitor = monitor_of(reference.readings, self._settings.monitor_key, declared)
         if monitor is None and self._settings.monitor_key is not None:
             flags.append("monitor_missing")
         sums = integrator.sums(counts, invalid, dark)

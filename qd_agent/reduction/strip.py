@@ -27,6 +27,7 @@ class StripReducer:
         poni_sha256: of the file that holds the axis: it is this detector's geometry.
         mask_sha256: of the mask file, '' without one.
         wavelength: Å, or None where the axis is Q.
+        wavelength_place: where that stands, for messages.
     """
 
     def __init__(self, settings: StripSettings) -> None:
@@ -36,7 +37,8 @@ class StripReducer:
             Fatal: one of them cannot be used; the message names it.
         """
         self._settings = settings
-        self.wavelength = settings.wavelength
+        self.wavelength = settings.wavelength if settings.unit == "2th_deg" else None
+        self.wavelength_place = f"the settings of the axis {settings.axis}"
         axis, self.poni_sha256 = _read_axis(settings)
         mask, self.mask_sha256 = load_mask(settings.mask, axes=1)
         if mask is not None and mask.shape != axis.shape:
@@ -69,7 +71,9 @@ class StripReducer:
         if saturated is not None:
             invalid = invalid | saturated
             flags.append("saturated_pixels")
-        monitor = monitor_of(frame.reference.readings, self._settings.monitor_key)
+        reference = frame.reference
+        declared = reference.declared.values.get("monitor")
+        monitor = monitor_of(reference.readings, self._settings.monitor_key, declared)
         if monitor is None and self._settings.monitor_key is not None:
             flags.append("monitor_missing")
         seen = self._seen(invalid)

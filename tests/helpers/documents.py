@@ -37,8 +37,17 @@ class RunOfDocuments:
         self._resource = None
         self._index = 0
 
-    def declare(self, stream: str = "primary", *, readings: bool = True) -> None:
-        """Add a descriptor; without readings it is a fly scan's, nothing but external keys."""
+    def declare(
+        self,
+        stream: str = "primary",
+        *,
+        readings: bool = True,
+        configuration: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Add a descriptor; without readings it is a fly scan's, nothing but external keys.
+
+        `configuration` has the values of each object.
+        """
         keys: dict = {
             DETECTOR: {
                 "source": "sim",
@@ -51,7 +60,14 @@ class RunOfDocuments:
         if readings:
             keys |= {MONITOR: dict(READING), TEMPERATURE: dict(READING)}
         bundle = self._bundle.compose_descriptor(
-            name=stream, data_keys=keys, time=self.time, validate=True
+            name=stream,
+            data_keys=keys,
+            time=self.time,
+            configuration={
+                name: {"data": dict(data), "timestamps": {}, "data_keys": {}}
+                for name, data in (configuration or {}).items()
+            },
+            validate=True,
         )
         self._streams[stream] = bundle
         self._counts.setdefault(stream, 0)

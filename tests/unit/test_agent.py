@@ -12,14 +12,14 @@ from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Prediction, Sized, Verdict
-from qd_agent.documents import RouterSettings, open_router
+from qd_agent.documents import MetadataSettings, RouterSettings, open_router
 from qd_agent.health import Health
 from qd_agent.intake import DocumentQueue
 from qd_agent.ledger import Ledger, Todo
 from qd_agent.refusals import SAID
 from qd_agent.service import Service
 from tests.helpers import records
-from tests.helpers.documents import scan_with_darks, step_scan
+from tests.helpers.documents import RunOfDocuments, scan_with_darks, step_scan
 from tests.helpers.hostile_documents import DOCUMENTS, OPENING
 from tests.helpers.sources import Source
 
@@ -435,4 +435,60 @@ def test_the_same_documents_from_several_sources_give_every_frame_once(tmp_path:
     assert sorted(p.key.seq_num for p in rig.predictions()) == [1, 2, 3, 4, 5, 6]
     assert rig.ledger.account().as_counts()["seen"] == 6
     assert (sum(lossy.acknowledged), sum(slow.acknowledged)) == (len(zmq) - 3, len(kafka))
+    rig.ledger.close()
+
+
+def declared(mono_kev: float) -> list[tuple[str, dict]]:
+    """Two frames of a run that states a wavelength of 0.1839 Å and an energy."""
+    run = RunOfDocuments(metadata={"specimen": "PbS 7", "beamline": {"wavelength": 0.1839}})
+    run.declare(configuration={"mono": {"mono_energy": mono_kev}, "det": {"acquire_time": 250}})
+    run.open_file()
+    run.shot()
+    run.shot()
+    return run.stop()
+
+
+METADATA = MetadataSettings(
+    wavelength=["start.beamline.wavelength", "configuration.mono.mono_energy keV"],
+    exposure=["configuration.det.acquire_time ms"],
+    temperature=["event.temperature K"],
+    sample=["start.specimen"],
+)
+
+
+def test_what_is_declared_goes_with_every_frame_over_a_restart(tmp_path: Path):
+    path, documents = tmp_path / "ledger.sqlite", declared(67.4194)
+    first = Rig(path, open_router(RouterSettings(), METADATA))
+    first.agent.note_all(documents[:3])
+    first.ledger.close()
+    second = Rig(path, open_router(RouterSettings(), METADATA))
+    second.agent.recover()
+    second.agent.note_all(documents[3:])
+    second.ledger.close()
+    third = Rig(path, open_router(RouterSettings(), METADATA))
+    third.agent.recover()
+    third.agent.work_all()
+    one, two = third.predictions()
+    assert (one.verdict, two.verdict) == (Verdict.SIZED, Verdict.SIZED)
+    assert one.readings["exposure_s"] == pytest.approx(0.25)
+    assert one.readings["wavelength_angstrom"] == 0.1839
+    assert two.readings["temperature_celsius"] == pytest.approx(21.0 - 273.15)
+    (opened,) = third.ledger.runs_to_open("redis")
+    assert opened.metadata["sample_name"] == "PbS 7"
+    third.ledger.close()
+
+
+def test_frames_with_two_wavelengths_are_set_aside_and_both_are_named(tmp_path: Path):
+    path, documents = tmp_path / "ledger.sqlite", declared(70.0)
+    first = Rig(path, open_router(RouterSettings(), METADATA))
+    first.agent.note_all(documents)
+    first.ledger.close()
+    rig = Rig(path, open_router(RouterSettings(), METADATA))
+    rig.agent.recover()
+    rig.agent.work_all()
+    for prediction in rig.predictions():
+        assert (prediction.verdict, prediction.diameter_nm) == (Verdict.BAD_FRAME, None)
+        assert "0.1839 Å in start.beamline.wavelength" in prediction.reason
+        assert "0.17712 Å in configuration.mono.mono_energy" in prediction.reason
+    assert len(rig.predictions()) == 2
     rig.ledger.close()

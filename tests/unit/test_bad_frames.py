@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from qd_agent.agent import Agent, Patience, Stages
-from qd_agent.core.frame import FrameKey, FrameReference, Hdf5Location, RunClosed, RunOpened
+from qd_agent.core.frame import (
+    Declared,
+    FrameKey,
+    FrameReference,
+    Hdf5Location,
+    RunClosed,
+    RunOpened,
+)
 from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.frames import FrameSettings, open_reader
 from qd_agent.inference import SizerSettings, open_sizer
@@ -53,6 +60,7 @@ class Case:
     readings: dict[str, float] = field(default_factory=lambda: {"monitor": 1000.0})
     shape: tuple[int, int] = SHAPE
     dtype: str | None = None
+    declared: Declared = field(default_factory=Declared)
     spoil: Callable[[Path], object] = lambda path: None
 
 
@@ -89,10 +97,21 @@ BAD = [
     Case("darker than its dark", dark=5 * scattering(1), words="no scattering"),
     Case("monitor zero", readings={"monitor": 0.0}, words="the monitor 'monitor' reads 0"),
     Case("monitor negative", readings={"monitor": -1.0}, words="the monitor 'monitor' reads -1"),
+    Case(
+        "declared monitor zero",
+        declared=Declared({"monitor": 0.0}),
+        words="the monitor at its declared path reads 0",
+    ),
+    Case(
+        "another wavelength than the PONI's",
+        declared=Declared({"wavelength": 0.2}, wavelength_place="start.beam.wavelength"),
+        words="the wavelength is 0.2 Å in start.beam.wavelength but 0.1839 Å in the PONI file",
+    ),
     Case("monitor not a number", readings={"monitor": np.nan}, words="the monitor 'monitor' reads"),
 ]
 FLAGGED = [
     Case("good"),
+    Case("the PONI's wavelength declared", declared=Declared({"wavelength": 0.18395})),
     Case("dark missing", dark=None, flags=("dark_missing",)),
     Case("dark stale", dark_age=5 * HOUR, flags=("dark_stale",)),
     Case("dark not stale yet", dark_age=3 * HOUR),
@@ -148,7 +167,7 @@ def answer(tmp_path: Path, poni: Path, sizer) -> Iterator[Callable[[Case], Predi
         path = data / "frame.h5"
         write(path, case.image)
         case.spoil(path)
-        said = {"shape": case.shape, "readings": case.readings}
+        said = {"shape": case.shape, "readings": case.readings, "declared": case.declared}
         if case.dtype is not None:
             said["dtype"] = case.dtype
         happenings.append(reference(path, case.image, "primary", NOON, **said))

@@ -64,7 +64,7 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
         ledger = Ledger(tmp_path / "live.sqlite", workshop.model, ())
         stack.callback(ledger.close)
         agent = Agent(
-            open_router(config.routing()),
+            open_router(config.routing(), config.metadata),
             workshop.stages,
             ledger,
             provenance=workshop.provenance,

@@ -1,6 +1,7 @@
 """Strip detectors, and several detectors with a geometry each."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from qd_agent.core.errors import BadFrame, Fatal
-from qd_agent.core.frame import Frame, FrameKey, FrameReference, InlineLocation
+from qd_agent.core.frame import Declared, Frame, FrameKey, FrameReference, InlineLocation
 from qd_agent.core.pattern import AREA, PUBLISHED_GRID, q_from_two_theta
 from qd_agent.reduction import ReductionSettings, StripSettings, open_reducers
 
@@ -167,3 +168,40 @@ def test_every_detector_has_its_own_geometry_and_darks(settings, poni: Path, fra
     shared.add_dark(shown_to("one", np.full((200, 180), 7, dtype=np.uint32)))
     assert shared.reduce(shown_to("one", scattering())).flags == ()
     assert shared.reduce(shown_to("two", scattering())).flags == ("dark_missing",)
+
+
+def with_declared(frame: Frame, **values: float) -> Frame:
+    declared = Declared(values, wavelength_place="start.wavelength")
+    return Frame(replace(frame.reference, declared=declared), frame.image)
+
+
+@pytest.mark.parametrize("factor", [1.0005, 0.9995])
+def test_a_declared_wavelength_may_differ_a_little_from_the_geometry(settings, factor):
+    reducers = opened(settings(dark="none"))
+    frame = with_declared(strip(bump()), wavelength=WAVELENGTH * factor)
+    plain = reducers.reduce(strip(bump()))
+    np.testing.assert_array_equal(reducers.reduce(frame).intensity, plain.intensity)
+
+
+@pytest.mark.parametrize("factor", [1.002, 0.998, 10.0])
+def test_a_declared_wavelength_that_is_not_the_geometry_s_sets_the_frame_aside(settings, factor):
+    reducers = opened(settings(dark="none"))
+    with pytest.raises(BadFrame) as caught:
+        reducers.reduce(with_declared(strip(bump()), wavelength=WAVELENGTH * factor))
+    said = str(caught.value)
+    assert f"{WAVELENGTH * factor:.6g} Å in start.wavelength" in said
+    assert f"{WAVELENGTH:.6g} Å in the settings of the axis" in said
+    assert "axis.npy" in said
+
+
+def test_a_declared_wavelength_says_nothing_about_an_axis_of_q(tmp_path):
+    np.save(tmp_path / "q.npy", Q)
+    reducers = opened(StripSettings(axis=tmp_path / "q.npy", unit="q_A^-1", dark="none"))
+    assert reducers.reduce(with_declared(strip(bump()), wavelength=1.54)).flags == ()
+
+
+def test_the_declared_monitor_goes_before_the_data_key(settings):
+    reducers = opened(settings(dark="none", monitor_key="monitor"))
+    assert reducers.reduce(with_declared(strip(bump()), monitor=5.0)).flags == ()
+    with pytest.raises(BadFrame, match="the monitor at its declared path reads 0"):
+        reducers.reduce(with_declared(strip(bump(), monitor=7.0), monitor=0.0))

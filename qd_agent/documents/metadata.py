@@ -1,0 +1,164 @@
+"""What declared paths say about each frame: wavelength, monitor, exposure, temperature, sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import cast
+
+from qd_agent.core.frame import Declared, FrameReference, Happening, RunClosed
+from qd_agent.documents.metadata_settings import UNITS, DeclaredPath, MetadataSettings, read_path
+from qd_agent.documents.run import scalar_readings
+
+QUANTITIES = ("wavelength", "monitor", "exposure", "temperature")
+MAX_SAMPLE_NAME = 200
+
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "wavelength": (1e-4, 100.0),
+    "monitor": (-1e300, 1e300),
+    "exposure": (1e-9, 1e9),
+    "temperature": (-273.15, 1e5),
+}
+"""What can be meant, in Å, counts, s and °C: an unplugged device often says 0 or -999."""
+
+Found = tuple[str, float]
+"""A path, and the value there in our unit."""
+
+
+@dataclass(slots=True)
+class _OfRun:
+    """What one open run has said: by quantity, and its descriptors by stream and quantity."""
+
+    start: dict[str, list[Found]] = field(default_factory=dict[str, list[Found]])
+    streams: dict[str, dict[str, list[Found]]] = field(
+        default_factory=dict[str, dict[str, list[Found]]]
+    )
+
+
+class Metadata:
+    """Keeps what runs declare, and ties it to their frames."""
+
+    def __init__(self, settings: MetadataSettings) -> None:
+        self._tolerance = settings.wavelength_tolerance
+        stated = {name: cast("list[str]", getattr(settings, name)) for name in QUANTITIES}
+        self._paths = {
+            name: [read_path(path, name) for path in paths]
+            for name, paths in stated.items()
+            if paths
+        }
+        self._samples = [read_path(path, "sample") for path in settings.sample]
+        self._runs: dict[str, _OfRun] = {}
+
+    def start(self, run_uid: str, doc: Mapping[str, object]) -> dict[str, object]:
+        """Take in a start document; give the run's metadata, with `sample_name` where declared."""
+        if self._paths:
+            self._runs.setdefault(run_uid, _OfRun()).start = self._look("start", doc)
+        name = next(filter(None, (_name(_at(doc, path.words)) for path in self._samples)), None)
+        return dict(doc) if name is None else {**doc, "sample_name": name}
+
+    def descriptor(self, run_uid: str, stream: str, doc: Mapping[str, object]) -> None:
+        """Take in the configuration of a stream's devices."""
+        if self._paths:
+            run = self._runs.setdefault(run_uid, _OfRun())
+            run.streams[stream] = self._look("configuration", _configured(doc))
+
+    def complete(self, happenings: Iterable[Happening]) -> list[Happening]:
+        """Tie to every frame what is declared about it, and forget runs that have closed."""
+        if not self._paths:
+            return list(happenings)
+        made: list[Happening] = []
+        for happening in happenings:
+            if isinstance(happening, RunClosed):
+                self._runs.pop(happening.run_uid, None)
+            if isinstance(happening, FrameReference):
+                made.append(replace(happening, declared=self._declared(happening)))
+            else:
+                made.append(happening)
+        return made
+
+    def _look(self, kind: str, doc: Mapping[str, object]) -> dict[str, list[Found]]:
+        found: dict[str, list[Found]] = {}
+        for quantity, paths in self._paths.items():
+            values = [
+                (path.text, value)
+                for path in paths
+                if path.kind == kind
+                for value in [_number(_at(doc, path.words), path, quantity)]
+                if value is not None
+            ]
+            if values:
+                found[quantity] = values
+        return found
+
+    def _declared(self, reference: FrameReference) -> Declared:
+        run = self._runs.get(reference.key.run_uid) or _OfRun()
+        parts = (
+            run.start,
+            run.streams.get(reference.key.stream, {}),
+            self._look("event", reference.readings),
+        )
+        values: dict[str, float] = {}
+        flags: list[str] = []
+        conflict = place = ""
+        for quantity, paths in self._paths.items():
+            known = {text: value for part in parts for text, value in part.get(quantity, ())}
+            found = [(path.text, known[path.text]) for path in paths if path.text in known]
+            if not found:
+                flags.append(f"{quantity}_missing")
+                continue
+            place = found[0][0] if quantity == "wavelength" else place
+            values[quantity] = found[0][1]
+            if quantity == "wavelength":
+                conflict = _conflict(found, self._tolerance)
+        return Declared(values, place, tuple(flags), conflict)
+
+
+def _conflict(found: Sequence[Found], tolerance: float) -> str:
+    """Name the two wavelengths that disagree most, when they do; '' when all agree."""
+    low = min(found, key=lambda one: one[1])
+    high = max(found, key=lambda one: one[1])
+    if high[1] <= low[1] * (1.0 + tolerance):
+        return ""
+    first, second = sorted((low, high), key=found.index)
+    return (
+        f"the wavelength is {first[1]:.6g} Å in {first[0]} but {second[1]:.6g} Å in {second[0]}: "
+        f"they differ by more than {tolerance:.3g} of it, so no size is given; correct one of them"
+    )
+
+
+def _configured(doc: Mapping[str, object]) -> dict[str, object]:
+    """Give the values of a descriptor's configuration, by object."""
+    objects = cast("Mapping[str, object]", doc.get("configuration") or {})
+    return {
+        name: cast("Mapping[str, object]", one).get("data")
+        for name, one in objects.items()
+        if isinstance(one, Mapping)
+    }
+
+
+def _at(tree: object, words: Sequence[str]) -> object:
+    """Give what stands at a path, None where nothing does (event-model has no dots in keys)."""
+    for word in words:
+        if not isinstance(tree, Mapping):
+            return None
+        tree = cast("Mapping[str, object]", tree).get(word)
+    return tree
+
+
+def _number(value: object, path: DeclaredPath, quantity: str) -> float | None:
+    """Give a value in our unit, None when it is no number or can not be meant."""
+    read = scalar_readings({"": value}).get("")
+    if read is None:
+        return None
+    made = UNITS[quantity][path.unit](read)
+    low, high = _LIMITS[quantity]
+    return made if isfinite(made) and low <= made <= high else None
+
+
+def _name(value: object) -> str:
+    """Give a sample's name in one printable line, '' when it is none."""
+    if not isinstance(value, str):
+        return ""
+    cut = value[:MAX_SAMPLE_NAME]
+    return " ".join("".join(c if c.isprintable() else " " for c in cut).split())

@@ -1,0 +1,173 @@
+"""Declared paths say what a frame was taken with, whatever stands there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from qd_agent.config import load_config
+from qd_agent.core.errors import Mistake
+from qd_agent.core.frame import Declared, FrameReference, RunOpened
+from qd_agent.documents import MetadataSettings, RouterSettings, open_router
+from qd_agent.reference import render
+from tests.helpers.documents import RunOfDocuments
+
+
+def routed(
+    settings: MetadataSettings,
+    start: Mapping[str, object] | None = None,
+    configuration: Mapping[str, Mapping[str, object]] | None = None,
+    **event: object,
+) -> tuple[RunOpened, FrameReference]:
+    run = RunOfDocuments(metadata=start or {})
+    run.declare(configuration=configuration)
+    run.open_file()
+    run.datum(1)
+    run.event(**event)
+    router = open_router(RouterSettings(), settings)
+    happenings = [h for name, doc in run.stop() for h in router.route(name, doc)]
+    (frame,) = [h for h in happenings if isinstance(h, FrameReference)]
+    (opened,) = [h for h in happenings if isinstance(h, RunOpened)]
+    return opened, frame
+
+
+def declared(settings: MetadataSettings, *args, **more) -> Declared:
+    return routed(settings, *args, **more)[1].declared
+
+
+def test_without_paths_nothing_is_declared():
+    opened, frame = routed(MetadataSettings(), {"wavelength": 0.2, "sample_name": "PbS"})
+    assert frame.declared == Declared()
+    assert opened.metadata["sample_name"] == "PbS"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "angstrom"),
+    [
+        (0.1839, "", 0.1839),
+        (0.01839, " nm", 0.1839),
+        (18.39, " pm", 0.1839),
+        (1.839e-11, " m", 0.1839),
+        (67.41941, " keV", 0.1839),
+        (67419.41, " eV", 0.1839),
+        (np.float32(0.5), "", 0.5),
+        (1, " nm", 10.0),
+    ],
+)
+def test_a_wavelength_is_read_in_its_unit(value, unit: str, angstrom: float):
+    settings = MetadataSettings(wavelength=[f"start.beam.value{unit}"])
+    found = declared(settings, {"beam": {"value": value}})
+    assert found.values["wavelength"] == pytest.approx(angstrom, rel=1e-6)
+    assert found.wavelength_place == "start.beam.value"
+
+
+def test_the_first_path_that_says_something_is_taken():
+    settings = MetadataSettings(
+        exposure=["event.exposure", "configuration.det.acquire_time ms", "start.exposure min"],
+        temperature=["event.temperature", "start.temperature K"],
+        monitor="event.monitor",
+    )
+    start = {"exposure": 3, "temperature": 300}
+    configured = {"det": {"acquire_time": 500}}
+    found = declared(settings, start, configured, temperature=25.5)
+    assert found.values == {"exposure": 0.5, "temperature": 25.5, "monitor": 1001.0}
+    assert declared(settings, start, temperature=float("nan")).values["temperature"] == 300 - 273.15
+    assert declared(settings, start).values["exposure"] == 180.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0.18", None, True, [], [0.18], {}, -0.18, 0, 1e6, 10**400, "x" * 10_000, {"a": {"b": 1}}],
+)
+def test_what_can_be_no_wavelength_counts_as_missing(value: object):
+    settings = MetadataSettings(wavelength=["start.w", "start.w keV", "start.w.a", "event.w"])
+    found = declared(settings, {"w": value})
+    assert (found.values, found.flags, found.conflict) == ({}, ("wavelength_missing",), "")
+
+
+def test_wavelengths_that_disagree_are_both_named():
+    settings = MetadataSettings(wavelength=["start.w", "configuration.mono.mono_energy keV"])
+    agreeing = declared(settings, {"w": 0.1839}, {"mono": {"mono_energy": 67.45}})
+    assert agreeing.conflict == ""
+    found = declared(settings, {"w": 0.1839}, {"mono": {"mono_energy": 67.6}})
+    assert found.conflict.startswith(
+        "the wavelength is 0.1839 Å in start.w but 0.183409 Å in configuration.mono.mono_energy"
+    )
+    wide = settings.model_copy(update={"wavelength_tolerance": 0.01})
+    assert declared(wide, {"w": 0.1839}, {"mono": {"mono_energy": 67.6}}).conflict == ""
+
+
+def test_the_sample_s_name_becomes_one_short_line_of_the_run_s_metadata():
+    settings = MetadataSettings(sample=["start.specimen.label", "start.who"])
+    start = {"specimen": {"label": "  PbS\n\x1b[2J7 " + "x" * 500}, "sample_name": "old"}
+    opened, _ = routed(settings, start)
+    name = opened.metadata["sample_name"]
+    assert isinstance(name, str)
+    assert name.startswith("PbS [2J7 x")
+    assert name.isprintable()
+    assert len(name) <= 200
+    assert opened.metadata["specimen"] == start["specimen"], "the document itself stays"
+    assert routed(settings, {"who": 7, "sample_name": "old"})[0].metadata["sample_name"] == "old"
+
+
+def test_frames_found_without_a_document_of_their_own_carry_it_too():
+    run = RunOfDocuments(metadata={"exposure": 2.0})
+    run.declare()
+    run.open_file()
+    run.datum(1)
+    router = open_router(RouterSettings(), MetadataSettings(exposure="start.exposure"))
+    for name, doc in run.documents:
+        assert not [h for h in router.route(name, doc) if isinstance(h, FrameReference)]
+    found, _ = router.catch_up(run.uid, {(run.uri, run.dataset): 3})
+    assert [f.declared.values for f in found if isinstance(f, FrameReference)] == [
+        {"exposure": 2.0}
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"wavelength": "beamline.wavelength"},
+        {"wavelength": "start"},
+        {"wavelength": "start..w"},
+        {"wavelength": "start.w."},
+        {"wavelength": "configuration.mono"},
+        {"wavelength": "start.w parsec"},
+        {"wavelength": "start.w nm nm"},
+        {"wavelength": "start.w\x1b"},
+        {"wavelength": "start." + "w" * 1000},
+        {"wavelength": ["start.w"] * 17},
+        {"wavelength": [7]},
+        {"temperature": "event.t keV"},
+        {"monitor": "event.m s"},
+        {"sample": "event.name"},
+        {"wavelength_tolerance": 0.0},
+        {"wavelength_tolerance": float("nan")},
+        {"humidity": "event.h"},
+    ],
+)
+def test_paths_that_lead_nowhere_are_refused(wrong: dict):
+    with pytest.raises(ValidationError):
+        MetadataSettings.model_validate(wrong)
+
+
+def test_a_wrong_path_is_named_by_its_line(tmp_path: Path):
+    path = tmp_path / "agent.yaml"
+    path.write_text("reduction: {poni: a.poni}\nmetadata:\n  exposure: detector.time\n")
+    with pytest.raises(Mistake, match=r"agent\.yaml:3: metadata\.exposure: .*start\.KEY"):
+        load_config(path)
+
+
+def test_metadata_change_the_numbers_hash_only_where_declared(tmp_path: Path):
+    path = tmp_path / "agent.yaml"
+    hashes = []
+    for more in ("", "metadata: {}\n", "metadata: {monitor: event.i0}\n"):
+        path.write_text("reduction: {poni: a.poni}\n" + more)
+        hashes.append(load_config(path).numbers_hash())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_reference_tells_of_it():
+    assert "## `metadata`" in render()
