@@ -23,7 +23,8 @@ NOISE_EDGES = (0.0035, 0.011, 0.035)
 MISFIT_EDGES = (0.03, 0.1, 0.3)
 SURETY_EDGES = (0.01, 0.02, 0.05)
 """Relative standard deviation of the size, before it is scaled. Who claims much errs more often:
-without these bands, intervals of less than 3 % held 84 % of simulated sizes, and the next 93 %."""
+without these bands, 90 % intervals held 84 % of 213 simulated sizes that claimed less than 1 %, and
+93 % of 184 that claimed 1 to 2 %."""
 
 ONES: Four = (1.0, 1.0, 1.0, 1.0)
 UNHEARD: Four = (1e3, 1e3, 1e3, 1e3)
