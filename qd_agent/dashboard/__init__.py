@@ -45,5 +45,5 @@ def serve_dashboard(
 
     archive = None
     if find_tiled is not None:
-        archive = Archive(find_tiled, container, settings.temperature_key)
+        archive = Archive(find_tiled, container, settings.thermometer)
     serve(settings, find_redis, prefix, ready, archive)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.prediction import Prediction
-from qd_agent.dashboard.records import FrameRow, row_of
+from qd_agent.dashboard.records import FIRST_NAMED, FrameRow, Thermometer, row_of
 from qd_agent.dashboard.store import Curves, RunInfo, sample_of
 from qd_agent.sinks import TiledConnection
 
@@ -38,16 +38,16 @@ class Archive:
     Args:
         find: tells where Tiled is.
         container: path of the container of runs.
-        temperature_key: reading that is the temperature, or None.
+        thermometer: tells the temperature of a frame.
     """
 
     def __init__(
         self,
         find: Callable[[], TiledConnection],
         container: str = "qd_agent",
-        temperature_key: str | None = None,
+        thermometer: Thermometer = FIRST_NAMED,
     ) -> None:
-        self._find, self._container, self._temperature = find, container, temperature_key
+        self._find, self._container, self._thermometer = find, container, thermometer
 
     def runs(self) -> list[RunInfo]:
         """Give the runs that came to Tiled last, newest first."""
@@ -72,7 +72,7 @@ class Archive:
             info = _info(dict(node.metadata), uid)
             predictions = _predictions(node, uid, info)
         rows = [
-            row_of(p, f"{i}-0", p.publication_time, self._temperature)
+            row_of(p, f"{i}-0", p.publication_time, self._thermometer)
             for i, p in enumerate(predictions)
         ]
         return info, [row for row in rows if row is not None]

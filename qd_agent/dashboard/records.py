@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 from pydantic import ValidationError
@@ -27,7 +27,8 @@ class FrameRow:
         diameter, sd, low, high: nm; the 90 % interval is low to high. None without a size.
         volume: volume-weighted diameter, nm.
         dispersion, share, misfit: as in the prediction.
-        temperature: of the event's readings, in their unit, or None.
+        temperature: of the event's readings, or None.
+        temperature_unit: its unit, or '' where nobody has stated it.
         flags: short words for what a user should know.
         reason: why there is no size, in words.
     """
@@ -48,6 +49,7 @@ class FrameRow:
     share: float | None
     misfit: float | None
     temperature: float | None
+    temperature_unit: str
     flags: tuple[str, ...]
     reason: str
 
@@ -61,27 +63,60 @@ class FrameRow:
         return [_short(value) for value in astuple(self)]
 
 
+@dataclass(frozen=True, slots=True)
+class Thermometer:
+    """Which reading is the temperature, and in which unit.
+
+    Attributes:
+        key: the reading; None for what the configuration's `metadata.temperature` declares, else
+            the first whose name holds 'temp'.
+        unit: of a reading that is not so declared; '' when nobody has stated it.
+    """
+
+    key: str | None = None
+    unit: str = ""
+
+    def read(self, readings: Mapping[str, float]) -> tuple[float | None, str]:
+        """Give an event's temperature and its unit; no temperature has none."""
+        name = self.key or self._found(readings)
+        if name is None or name not in readings:
+            return None, ""
+        return readings[name], "°C" if name == _IN_CELSIUS else self.unit
+
+    def _found(self, readings: Mapping[str, float]) -> str | None:
+        if _IN_CELSIUS in readings:
+            return _IN_CELSIUS
+        return next((name for name in sorted(readings) if "temp" in name.lower()), None)
+
+
+_IN_CELSIUS = "temperature_celsius"
+"""The reading that a declared temperature becomes, whatever unit its documents have."""
+
+FIRST_NAMED = Thermometer()
+"""The declared temperature, else the first reading that is named so; its unit is not known then."""
+
 COLUMNS = tuple(field.name for field in fields(FrameRow))
 """Names of what `FrameRow.as_list` gives."""
 
 
-def row_from_json(entry: str, text: str | bytes, temperature_key: str | None) -> FrameRow | None:
+def row_from_json(entry: str, text: str | bytes, thermometer: Thermometer) -> FrameRow | None:
     """Read one entry of a stream; None for what is no prediction (others may write there too)."""
     try:
         prediction = Prediction.model_validate_json(text)
     except ValidationError:
         return None
-    return row_of(prediction, entry, stored_at(entry), temperature_key)
+    return row_of(prediction, entry, stored_at(entry), thermometer)
 
 
 def row_of(
-    prediction: Prediction, entry: str, stored: float, temperature_key: str | None
+    prediction: Prediction, entry: str, stored: float, thermometer: Thermometer
 ) -> FrameRow | None:
     """Shorten a prediction; None for one whose time is no time."""
     if not math.isfinite(prediction.frame_time):
         return None
     low, high = prediction.interval_nm or (None, None)
     key = prediction.key
+    temperature, unit = thermometer.read(prediction.readings)
     return FrameRow(
         key=f"{key.stream}/{key.data_key}/{key.seq_num}/{key.index}",
         entry=entry,
@@ -98,7 +133,8 @@ def row_of(
         dispersion=prediction.dispersion,
         share=prediction.nanocrystal_fraction,
         misfit=prediction.misfit,
-        temperature=_temperature(prediction, temperature_key),
+        temperature=temperature,
+        temperature_unit=unit,
         flags=prediction.flags,
         reason=prediction.reason[:_LONGEST_REASON],
     )
@@ -112,14 +148,6 @@ def stored_at(entry: str) -> float:
 def newest_last(rows: Sequence[FrameRow]) -> list[FrameRow]:
     """Sort by the frames' own times."""
     return sorted(rows, key=lambda row: (row.time, row.seq_num))
-
-
-def _temperature(prediction: Prediction, key: str | None) -> float | None:
-    readings = prediction.readings
-    if key is not None:
-        return readings.get(key)
-    named = [name for name in sorted(readings) if "temp" in name.lower()]
-    return readings[named[0]] if named else None
 
 
 def _short(value: object) -> object:

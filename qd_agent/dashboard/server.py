@@ -39,7 +39,7 @@ def serve(
     token = choose_token(settings)
     listening = _listen(settings)
     feed = Feed()
-    store = RunStore(lambda: connect(find_redis(), timeout_s=5.0), prefix, settings.temperature_key)
+    store = RunStore(lambda: connect(find_redis(), timeout_s=5.0), prefix, settings.thermometer)
     follower = Follower(store, feed)
     closing = asyncio.Event()
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from qd_agent.dashboard.records import Thermometer
+
 PathPrefix = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_.~-]+)*$")]
 
 
@@ -38,5 +40,17 @@ class DashboardSettings(BaseModel):
     )
     temperature_key: str | None = Field(
         default=None,
-        description="reading shown as temperature; without it the first whose name holds 'temp'",
+        description="reading shown as temperature; without it what `metadata.temperature` "
+        "declares, else the first whose name holds 'temp'",
     )
+    temperature_unit: str = Field(
+        default="",
+        max_length=12,
+        description="unit of that reading, such as K; what `metadata.temperature` declares is "
+        "shown in °C, and of any other the page says that its unit is not stated",
+    )
+
+    @property
+    def thermometer(self) -> Thermometer:
+        """Which reading is the temperature, and in which unit."""
+        return Thermometer(self.temperature_key, self.temperature_unit)

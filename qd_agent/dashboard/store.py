@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.dashboard.records import FrameRow, row_from_json
+from qd_agent.dashboard.records import FIRST_NAMED, FrameRow, Thermometer, row_from_json
 from qd_agent.sinks.redis_keys import Keys
 
 _AT_ONCE = 1000
@@ -74,14 +74,17 @@ class RunStore:
     Args:
         connect: makes a redis.Redis that gives bytes; raises QdError while nobody knows where.
         prefix: first part of every key.
-        temperature_key: reading that is the temperature, or None.
+        thermometer: tells the temperature of a frame.
     """
 
     def __init__(
-        self, connect: Callable[[], Any], prefix: str = "qd", temperature_key: str | None = None
+        self,
+        connect: Callable[[], Any],
+        prefix: str = "qd",
+        thermometer: Thermometer = FIRST_NAMED,
     ) -> None:
         self._connect, self._client = connect, connect()
-        self._keys, self._temperature = Keys(prefix), temperature_key
+        self._keys, self._thermometer = Keys(prefix), thermometer
 
     def renew(self) -> None:
         """Look anew where Redis is: one that the agent starts itself has another port each time.
@@ -182,7 +185,7 @@ class RunStore:
         return [{_text(k): _text(v) for k, v in fields.items()} for fields in found if fields]
 
     def _row(self, entry: bytes, fields: Mapping[bytes, bytes]) -> FrameRow | None:
-        return row_from_json(_text(entry), fields.get(b"prediction", b""), self._temperature)
+        return row_from_json(_text(entry), fields.get(b"prediction", b""), self._thermometer)
 
 
 def _run_info(uid: str, fields: Mapping[bytes, bytes]) -> RunInfo | None:

@@ -29,6 +29,8 @@ reduction:
   poni: beamline/detector.poni
   mask: beamline/mask.npy
   monitor_key: monitor
+metadata:
+  temperature: event.reactor_temperature
 redis:
   url: {redis}
   password_file: redis.secret

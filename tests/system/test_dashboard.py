@@ -110,6 +110,7 @@ def test_every_panel_is_filled(demo: Demo, page: Page):
         "sizes-plot": "barlayer .point",
     }.items():
         page.wait(drawn % (plot, mark))
+    assert page.text("#size-plot .y2title") == "temperature, °C", "as the demo declares it"
     facts = page.run(
         "[...document.querySelectorAll('dl div')].map((d) => [d.children[1].textContent,"
         " d.children[2].textContent])"

@@ -25,7 +25,7 @@ from qd_agent.embedded import RunningServer
 from qd_agent.sinks import RedisConnection, RedisSettings, open_sink
 from qd_agent.sinks.redis_stream import RedisSink
 from tests.helpers.browser import Browser, Page, browser, needs_chromium, page
-from tests.helpers.dashboard import headline, opened, running_dashboard
+from tests.helpers.dashboard import headline, opened, private, running_dashboard
 from tests.helpers.predictions import PROVENANCE, Record, refused, sized
 from tests.helpers.predictions import opened as run_opened
 from tests.helpers.servers import running_redis
@@ -104,6 +104,23 @@ def test_hostile_names_and_reasons_are_shown_as_text(stage: Stage, page: Page):
     assert "&lt;img" in hover
     assert page.run("document.querySelectorAll('main img, main b, header b, td b').length") == 0
     assert page.run("document.title") == "Quantum-dot sizing"
+
+
+def test_a_temperature_has_the_unit_that_is_stated_or_says_that_none_is(
+    stage: Stage, page: Page, tmp_path: Path
+):
+    stage.begin("heated")
+    stage.publish(*frames("heated", range(1, 6)))
+    opened(page, stage.address, 5)
+    page.wait("dashboard.state.run.uid === 'heated'")
+    title = "document.querySelector('#size-plot .y2title').textContent"
+    page.wait(f"{title} === 'temperature, unit not stated'")
+    dashboard = {"temperature_key": "temperature", "temperature_unit": "<b>K</b>"}
+    config = {"reduction": {"poni": "detector.poni"}, "dashboard": dashboard}
+    file = private(tmp_path, "agent.yaml", json.dumps(config))
+    with running_dashboard(file, "--data", stage.folder) as address:
+        opened(page, address, 5)
+        page.wait(f"{title} === 'temperature, <b>K</b>'")
 
 
 def test_two_browsers_see_the_same(stage: Stage, browser: Browser):

@@ -67,7 +67,7 @@ function sizeTraces(rows, x, newestKey) {
   const without = rows.filter((row) => row.diameter === null);
   const newest = sized.filter((row) => row.key === newestKey);
   const dense = sized.length > MOST_DOTS;
-  const heated = rows.filter((row) => row.temperature !== null);
+  const heated = heatedRows(rows);
   return [
     ...band(sized, x, (r) => r.low, (r) => r.high, c.band90, "90 %"),
     ...band(sized, x, (r) => r.diameter - r.sd, (r) => r.diameter + r.sd, c.band68, "68 %"),
@@ -85,6 +85,18 @@ function sizeTraces(rows, x, newestKey) {
     },
     dots(newest, x, { color: c.blue, size: 12, line: { color: c.ink, width: 2 } }, "newest"),
   ];
+}
+
+// Those with a temperature; of two units only the newest frame's, since one axis has one unit.
+function heatedRows(rows) {
+  const heated = rows.filter((row) => row.temperature !== null);
+  const unit = heated.length > 0 ? heated[heated.length - 1].temperature_unit : "";
+  return heated.filter((row) => row.temperature_unit === unit);
+}
+
+function heatTitle(heated) {
+  if (heated.length === 0) return "";
+  return `temperature, ${plain(heated[0].temperature_unit) || "unit not stated"}`;
 }
 
 // One shape: up along the upper bounds, back along the lower ones.
@@ -124,7 +136,7 @@ function hover(row) {
   }
   if (row.reason) lines.push(...wrapped(row.reason));
   if (row.flags.length > 0) lines.push(`flagged: ${plain(row.flags.join(", "))}`);
-  if (row.temperature !== null) lines.push(`temperature ${fixed(row.temperature, 1)}`);
+  if (row.temperature !== null) lines.push(`temperature ${fixed(row.temperature, 1)} ${plain(row.temperature_unit)}`);
   return lines.join("<br>");
 }
 
@@ -145,12 +157,13 @@ function sizeLayout(rows, x, target, chosen, unit) {
   }
   const sizes = rows.flatMap((row) => (row.diameter === null ? [] : [row.low, row.high]));
   if (target !== null) sizes.push(target);
-  const heat = rows.flatMap((row) => (row.temperature === null ? [] : [row.temperature]));
+  const heated = heatedRows(rows);
+  const heat = heated.map((row) => row.temperature);
   return layout({
     margin: { l: 54, r: 58, t: 8, b: 48 },
     xaxis: { title: { text: `time since the first frame, ${unit}` }, range: timeRange(rows, x) },
     yaxis: { title: { text: "diameter, nm" }, range: roomy(sizes, 0.5, [0, 8]) },
-    yaxis2: { title: { text: "temperature", font: { color: c.orange } }, overlaying: "y", side: "right", showgrid: false, nticks: 5, tickmode: "auto", tickformat: "~g", range: roomy(heat, 5, [0, 100]), tickfont: { color: c.orange } },
+    yaxis2: { title: { text: heatTitle(heated), font: { color: c.orange } }, overlaying: "y", side: "right", showgrid: false, nticks: 5, tickmode: "auto", tickformat: "~g", range: roomy(heat, 5, [0, 100]), tickfont: { color: c.orange } },
     yaxis3: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
     shapes, annotations, uirevision: "keep",
   });

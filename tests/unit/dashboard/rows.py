@@ -3,15 +3,14 @@
 from dataclasses import replace
 
 from qd_agent.core.prediction import Prediction
-from qd_agent.dashboard.records import FrameRow, row_of
+from qd_agent.dashboard.records import FIRST_NAMED, FrameRow, row_of
 from tests.helpers.predictions import refused, sized
 
 
 def row(seq_num: int, prediction: Prediction | None = None, **changes: object) -> FrameRow:
     """A frame at 1.7e9 + seq_num s, stored 0.5 s later."""
-    made = row_of(
-        prediction or sized("run-1", seq_num), f"{seq_num}-0", 1.7e9 + seq_num + 0.5, None
-    )
+    found, stored = prediction or sized("run-1", seq_num), 1.7e9 + seq_num + 0.5
+    made = row_of(found, f"{seq_num}-0", stored, FIRST_NAMED)
     assert made is not None
     return replace(made, **changes)  # type: ignore[arg-type]
 
