@@ -5,6 +5,7 @@ The store is filled as the agent fills it, by its own sink, so that nothing has 
 
 import itertools
 import json
+import statistics
 import sys
 import threading
 import time
@@ -177,45 +178,62 @@ def test_a_target_is_kept_and_answered(stage: Stage, page: Page):
     page.wait("document.getElementById('target-label').textContent === 'Time to 3.20 nm'")
 
 
+LIMIT_MS = 50.0
+"""Of a redraw, by the page's clock: from its begin until it is laid out and painted."""
+ROUND = 20
+
+
 def test_ten_thousand_frames_stay_smooth(stage: Stage, page: Page):
+    """What counts is the best of several rounds, each the median of 20 redraws by the clock.
+
+    Other programs on the machine lengthen what the clock shows in some rounds; a redraw that is
+    slow by itself is slow in all of them, as the last round shows.
+    """
     stage.begin("long")
     numbers = frames("long", range(1, 10_501))
     for first in range(0, 10_000, 1000):
         stage.publish(*numbers[first : first + 1000])
     opened(page, stage.address, 10_000, width=1400, height=900)
     page.wait("dashboard.state.run.uid === 'long'")
-    page.send("Performance.enable", timeDomain="threadTicks")
     live = iter(numbers[10_000:])
-    _redraw(page, stage, live, 40)
-    before, heap = _busy_ms(page), page.heap_mb()
-    page.run("dashboard.redraws.splice(0)")
-    _redraw(page, stage, live, 100)
-    count = page.run("dashboard.redraws.length")
-    median = page.run("[...dashboard.redraws].sort((a, b) => a - b)[dashboard.redraws.length >> 1]")
-    spent = (_busy_ms(page) - before) / count
+    _median_redraw_ms(page, stage, live)
+    heap = page.heap_mb()
+    rounds = [_median_redraw_ms(page, stage, live) for _ in range(4)]
+    while min(rounds) >= LIMIT_MS and len(rounds) < 16:
+        rounds.append(_median_redraw_ms(page, stage, live))
     grown = page.heap_mb() - heap
     drawn = page.run("document.querySelectorAll('#size-plot .scatterlayer .point').length")
-    found = f"{count} redraws, median {median:.1f} ms by the clock, {spent:.1f} ms of work each; "
+    found = f"medians of {ROUND} redraws: {', '.join(f'{ms:.1f}' for ms in rounds)} ms; "
     found += f"heap {heap:.1f} MB and {grown:.2f} MB more"
     sys.stdout.write(found + "\n")
     assert drawn <= 1400, "no more points than the screen can tell apart"
-    assert count >= 50
     assert grown < 3.0, "what is drawn anew leaves nothing behind"
-    # On a busy machine the clock counts the others' work too; the thread's own work does not.
-    assert min(median, spent) < 50.0, found
+    assert min(rounds) < LIMIT_MS, found
+    page.run(SLOWER % LIMIT_MS)
+    assert _median_redraw_ms(page, stage, live) > LIMIT_MS, "a slow redraw is seen as slow"
 
 
-def _redraw(page: Page, stage: Stage, live: Iterator[Prediction], count: int) -> None:
-    """Publish frames one by one, each after the one before is drawn."""
-    for prediction in itertools.islice(live, count):
+SLOWER = """(() => {
+  const react = Plotly.react;
+  Plotly.react = (...all) => {
+    const end = performance.now() + %d;
+    while (performance.now() < end);
+    return react(...all);
+  };
+})()"""
+
+
+def _median_redraw_ms(page: Page, stage: Stage, live: Iterator[Prediction]) -> float:
+    """Publish frames one by one, each after the one before is drawn and painted."""
+    page.run("dashboard.redraws.splice(0)")
+    seen = 0
+    for prediction in itertools.islice(live, ROUND):
         stage.publish(prediction)
-        number = prediction.key.seq_num
-        page.wait(f"dashboard.state.rows[dashboard.state.rows.length - 1].seq_num === {number}")
-
-
-def _busy_ms(page: Page) -> float:
-    metrics = page.send("Performance.getMetrics")["metrics"]
-    return {m["name"]: m["value"] for m in metrics}["TaskDuration"] * 1e3
+        last = f"dashboard.state.rows.at(-1).seq_num === {prediction.key.seq_num}"
+        seen = page.wait(f"{last} && dashboard.redraws.length > {seen} && dashboard.redraws.length")
+    took = page.run("dashboard.redraws")
+    assert len(took) >= ROUND
+    return statistics.median(took)
 
 
 def test_a_wrong_token_is_refused_and_the_right_one_is_not_kept_in_the_address(

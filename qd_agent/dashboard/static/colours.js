@@ -14,7 +14,7 @@ export function colours() {
 /** Give what all plots share. */
 export function layout(more) {
   const c = colours();
-  const axis = { gridcolor: c.grid, linecolor: c.grid, zeroline: false, tickcolor: c.grid, automargin: false };
+  const axis = { gridcolor: c.grid, linecolor: c.grid, zeroline: false, tickcolor: c.grid, automargin: false, ticklabeloverflow: "allow" };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 13, color: c.ink },

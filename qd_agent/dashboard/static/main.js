@@ -30,7 +30,7 @@ let target = kept("target", null);
 let log = kept("log", false);
 let age = "none"; // how the newest frame counts now
 const dirty = new Set();
-const redraws = []; // how long the last redraws took, ms
+const redraws = []; // how long the last redraws took until they were painted, ms
 
 const shown = () => past || live;
 const shownUid = () => (shown().run ? shown().run.uid : "");
@@ -72,10 +72,19 @@ function redraw() {
   if (what.has("health") || what.has("rows")) showOperations();
   if (what.has("runs")) showList();
   tick();
-  if (what.has("rows")) {
-    redraws.push(performance.now() - begin);
-    if (redraws.length > 500) redraws.shift();
-  }
+  if (what.has("rows")) whenPainted(() => noteRedraw(performance.now() - begin));
+}
+
+// A message that is posted while a frame is made arrives after its layout and paint.
+function whenPainted(then) {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { port1.close(); then(); };
+  port2.postMessage(0);
+}
+
+function noteRedraw(took) {
+  redraws.push(took);
+  if (redraws.length > 500) redraws.shift();
 }
 
 function cursor() {

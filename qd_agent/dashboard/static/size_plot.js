@@ -111,7 +111,7 @@ function band(rows, x, low, high, colour, name) {
 function dots(rows, x, marker, name) {
   return {
     x: rows.map(x), y: rows.map((r) => r.diameter), mode: "markers", marker, name,
-    customdata: rows, text: rows.map(hover), hovertemplate: "%{text}<extra></extra>",
+    customdata: rows, text: rows.map(told), hovertemplate: "%{text}<extra></extra>",
   };
 }
 
@@ -125,6 +125,14 @@ function otherTrace(other, unit) {
     text: sized.map((row) => `other run, frame ${row.seq_num}<br>${fixed(row.diameter, 2)} nm`),
     hovertemplate: "%{text}<extra></extra>", name: "other run",
   };
+}
+
+// A row never changes: what is said of it is made once, not with every redraw.
+const said = new WeakMap();
+
+function told(row) {
+  if (!said.has(row)) said.set(row, hover(row));
+  return said.get(row);
 }
 
 function hover(row) {

@@ -14,13 +14,12 @@ export function thin(rows, from = null, to = null) {
   const seen = from === null ? rows : rows.filter((row) => row.time >= from && row.time <= to);
   if (seen.length <= MOST_DRAWN) return seen;
   const old = seen.slice(0, -NEWEST_WHOLE);
-  const begin = old[0].time;
-  const width = (old[old.length - 1].time - begin) / (MOST_DRAWN - NEWEST_WHOLE) || 1;
+  const width = stretch((old[old.length - 1].time - old[0].time) / (MOST_DRAWN - NEWEST_WHOLE));
   const chosen = new Map(); // by stretch and kind, as one number: this is done with every frame
   const kinds = new Map();
   for (const row of old) {
     const kind = row.flags.length === 0 && row.diameter !== null ? 0 : kindOf(row, kinds);
-    chosen.set(Math.floor((row.time - begin) / width) * MOST_KINDS + kind, row);
+    chosen.set(Math.floor(row.time / width) * MOST_KINDS + kind, row);
   }
   let drawn = [...chosen.values()];
   if (drawn.length > 2 * MOST_DRAWN) {
@@ -28,6 +27,12 @@ export function thin(rows, from = null, to = null) {
     drawn = drawn.filter((_, i) => i % step === 0);
   }
   return drawn.sort((a, b) => a.time - b.time).concat(seen.slice(-NEWEST_WHOLE));
+}
+
+// The least step of 1.25, 1.56, 1.95, ... s that holds so much: as frames come the stretches stay what
+// they are for a while, and so do the frames that are drawn.
+function stretch(seconds) {
+  return seconds > 0 ? 1.25 ** Math.ceil(Math.log(seconds) / Math.log(1.25)) : 1;
 }
 
 function kindOf(row, kinds) {
