@@ -17,19 +17,21 @@ import numpy.typing as npt
 import structlog
 
 from qd_agent.away import AwayFiles
+from qd_agent.companions import Companions, RunReducer
 from qd_agent.core.errors import BadFrame, Unavailable
-from qd_agent.core.frame import Frame, FrameKey, FrameReference, Happening, RunClosed, RunOpened
-from qd_agent.core.ports import Document, FrameReader, Reducer, Sizer
+from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.ports import Document, FrameReader, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
 from qd_agent.ledger import DARK, SAMPLE, Ledger, Todo
 from qd_agent.refusals import Refusals
+from qd_agent.run_search import RunFinder, RunSearch
 
 _log = structlog.get_logger(__name__)
 
 MAX_CRASHES = 3
 """A damaged file can take the process with it (HDF5 is not proof against that); not for ever."""
 TRIES_WITHOUT_DARK = 3
-"""How often a frame is put off because its dark is away; then it goes on without."""
+"""How often a frame is put off because its dark or background is away; then it goes without."""
 
 _KEPT = frozenset(
     {"start", "descriptor", "stream_resource", "stream_datum", "resource", "datum", "datum_page"}
@@ -45,20 +47,8 @@ class DocumentRouter(Protocol):
         """Give what this document makes known. Raises BadFrame for a malformed one."""
         ...
 
-
-class RunReducer(Reducer, Protocol):
-    """A reducer that also keeps the dark image of each run."""
-
-    def add_dark(self, frame: Frame) -> None:
-        """Take a dark frame into its run's mean."""
-        ...
-
-    def made_from(self, key: FrameKey) -> Mapping[str, str]:
-        """Give the hashes of PONI, mask and dark of a frame, by the names of `Provenance`."""
-        ...
-
-    def forget_run(self, run_uid: str) -> None:
-        """Free the run's dark."""
+    def waiting_darks(self) -> list[Happening]:
+        """Give the darks that wait for their event; they do so no longer."""
         ...
 
 
@@ -117,6 +107,7 @@ class Agent:
         patience: how often a frame is tried that is away.
         newest_first: whether the newest of the frames never tried goes first, or the oldest.
         stopping: asked whether the process is to end; a frame in hand is then put back.
+        finder: gives the frames of dark and background runs that the books do not know.
     """
 
     def __init__(
@@ -132,6 +123,7 @@ class Agent:
         patience: Patience | None = None,
         newest_first: bool = True,
         stopping: Callable[[], bool] = lambda: False,
+        finder: RunFinder | None = None,
     ) -> None:
         self._router, self._stages, self._ledger = router, stages, ledger
         self._provenance = provenance
@@ -141,7 +133,9 @@ class Agent:
         self._newest_first = newest_first
         self._retry_next = False
         self._away = AwayFiles(ledger)
-        self._darks_to_read: dict[str, list[FrameReference]] = {}
+        self._companions = Companions(
+            ledger, RunSearch(ledger, finder), stages.reader, stages.reducer, dark_streams
+        )
         self._closed: set[str] = set()
         self._run_of_uid: dict[str, str] = {}
         self._refusals = Refusals("document refused")
@@ -192,6 +186,8 @@ class Agent:
         and show which frames were missed meanwhile.
         """
         self.note_all(self._ledger.kept_documents())
+        # Their events may have come to the old process, and frames in the books need them.
+        self.take(self._router.waiting_darks())
         return self._ledger.adopt()
 
     def _run_of(self, name: str, doc: Mapping[str, object]) -> str | None:
@@ -218,8 +214,8 @@ class Agent:
             return False
         if happening.key.stream not in self._dark_streams:
             return self._ledger.see(happening, SAMPLE)
-        if self._ledger.see(happening, DARK) and happening.key.run_uid in self._darks_to_read:
-            self._darks_to_read[happening.key.run_uid].append(happening)
+        if self._ledger.see(happening, DARK):
+            self._companions.hear(happening)
         return False
 
     def _close(self, run: RunClosed) -> None:
@@ -244,8 +240,7 @@ class Agent:
     def _forget_closed_runs(self) -> None:
         # Not at the stop itself: frames that it made known, or that are away, still need the dark.
         for run_uid in self._closed - self._ledger.runs_with_work():
-            self._stages.reducer.forget_run(run_uid)
-            self._darks_to_read.pop(run_uid, None)
+            self._companions.forget(run_uid)
             self._closed.discard(run_uid)
 
     # -- frames ----------------------------------------------------------------------------
@@ -301,10 +296,10 @@ class Agent:
     def _path(self, todo: Todo, watch: _Stopwatch) -> Sized:
         if todo.reference.declared.conflict:
             raise BadFrame(todo.reference.declared.conflict)
-        away = self._read_darks(todo.reference.key.run_uid)
+        away = self._companions.bring(todo.reference)
         more_tries = todo.tries < TRIES_WITHOUT_DARK and self._patience.wait(todo) is not None
         if away is not None and more_tries:
-            raise Unavailable(f"a dark of the run is away: {away}")
+            raise Unavailable(away)
         frame = self._stages.reader.read(todo.reference)
         watch.lap("read")
         pattern = self._stages.reducer.reduce(frame)
@@ -312,23 +307,6 @@ class Agent:
         (sized,) = self._stages.sizer.size([pattern])
         watch.lap("size")
         return sized
-
-    def _read_darks(self, run_uid: str) -> str | None:
-        """Take in the darks of a run that are not taken in; None, or why one of them is away."""
-        if run_uid not in self._darks_to_read:
-            self._darks_to_read[run_uid] = self._ledger.darks(run_uid)
-        left: list[FrameReference] = []
-        reason = None
-        for reference in self._darks_to_read[run_uid]:
-            try:
-                self._stages.reducer.add_dark(self._stages.reader.read(reference))
-            except BadFrame as error:
-                _log.warning("dark frame not used", frame=str(reference.key), reason=str(error))
-            except Unavailable as error:
-                left.append(reference)
-                reason = str(error)
-        self._darks_to_read[run_uid] = left
-        return reason
 
     def _put_off(self, todo: Todo, reason: str, watch: _Stopwatch) -> None:
         key = todo.reference.key
@@ -352,9 +330,11 @@ class Agent:
         reference = todo.reference
         flags = () if sized is None else sized.pattern.flags + reference.declared.flags
         readings = {**reference.readings, **reference.declared.as_readings()}
-        made_from = self._stages.reducer.made_from(reference.key)
+        made_from = self._stages.reducer.made_from(reference)
+        quality = {} if sized is None else sized.pattern.quality
         prediction = Prediction(
-            **estimate.model_dump(exclude={"flags"}),
+            **estimate.model_dump(exclude={"flags", "quality"}),
+            quality={**quality, **estimate.quality},
             flags=tuple(dict.fromkeys((*estimate.flags, *flags))),
             key=reference.key,
             revision=todo.revision,

@@ -40,7 +40,7 @@ from qd_agent.sinks import (
     resolve_tiled,
 )
 from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.workshop import open_workshop
+from qd_agent.workshop import finder_of, open_workshop
 
 if TYPE_CHECKING:
     from qd_agent.documents.tiled_stream import TiledDoor
@@ -163,6 +163,10 @@ def _run(
         batch=config.tiled.batch_rows,
     )
     router = open_router(config.routing(), config.metadata)
+    archive = RawArchive(config.tiled, tiled)
+    archivist = Archivist(archive.run, archive.page, archive.close)
+    archivist.start()
+    stack.callback(archivist.stop)
     agent = Agent(
         router,
         workshop.stages,
@@ -174,16 +178,13 @@ def _run(
         patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
         newest_first=config.order == "newest_first",
         stopping=stopping.is_set,
+        finder=finder_of(config, archivist.look),
     )
-    archive = RawArchive(config.tiled, tiled)
-    archivist = Archivist(archive.run, archive.page, archive.close)
-    archivist.start()
-    stack.callback(archivist.stop)
     reconciliation = Reconciliation(
         agent,
         ledger,
         router,
-        new_router=partial(open_router, config.routing(), config.metadata),
+        new_router=partial(open_router, config.routing(), config.metadata, live=False),
         archive=archivist.look,
         auditors=couriers,
         discovery=Discovery(ledger, archivist.page, config.reconcile),

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from qd_agent.agent import Agent, Patience
+from qd_agent.archivist import Answer
 from qd_agent.config import SINKS, Config
-from qd_agent.core.errors import Unavailable
+from qd_agent.core.errors import QdError, Unavailable
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Prediction
 from qd_agent.courier import Courier
@@ -24,7 +26,7 @@ from qd_agent.documents import open_router
 from qd_agent.ledger import Ledger
 from qd_agent.sinks import RedisConnection, TiledConnection, open_sink
 from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.workshop import Workshop, open_workshop
+from qd_agent.workshop import Workshop, finder_of, open_workshop
 
 POLL_S = 0.05
 PATIENCE_S = 60.0
@@ -71,7 +73,7 @@ class Replay:
             courier.start()
             stack.callback(courier.stop)
         self._agent = Agent(
-            open_router(config.routing(), config.metadata),
+            open_router(config.routing(), config.metadata, live=False),
             workshop.stages,
             self._ledger,
             provenance=workshop.provenance,
@@ -79,6 +81,7 @@ class Replay:
             dark_streams=frozenset(config.router.dark_streams),
             patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
             newest_first=False,
+            finder=None if tiled is None else finder_of(config, partial(_look, tiled)),
         )
         self._agent.recover()
 
@@ -152,6 +155,16 @@ class Replay:
             name: Courier(self._ledger, name, connect, workshop.provenance)
             for name, connect in (("redis", redis), ("tiled", tiled))
         }
+
+
+def _look(archive: RawArchive, run_uid: str) -> Future[Answer]:
+    """Ask for a run at once: a replay has nothing else to do, and one client for all."""
+    future: Future[Answer] = Future()
+    try:
+        future.set_result(archive.run(run_uid))
+    except QdError as error:
+        future.set_exception(error)
+    return future
 
 
 def paced(

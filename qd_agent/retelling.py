@@ -59,7 +59,7 @@ def retell(documents: Sequence[Document], agent: Agent, live: Following, fresh: 
         fresh: a router that knows nothing.
     """
     run_uid = str(documents[0][1]["uid"])
-    happenings = _happenings(fresh, documents)
+    happenings = happenings_of(fresh, documents)
     name, stop = documents[-1]
     if name == "stop":
         if agent.knows(run_uid) or _is_ours(happenings):
@@ -87,7 +87,8 @@ def _is_ours(happenings: Sequence[Happening]) -> bool:
     )
 
 
-def _happenings(router: DocumentRouter, documents: Sequence[Document]) -> list[Happening]:
+def happenings_of(router: DocumentRouter, documents: Sequence[Document]) -> list[Happening]:
+    """Give what documents from Tiled make known to a router; what it refuses is logged."""
     found: list[Happening] = []
     for name, doc in documents:
         try:

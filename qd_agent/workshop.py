@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qd_agent import __version__
 from qd_agent.agent import Stages
+from qd_agent.archivist import Answer
 from qd_agent.config import Config
+from qd_agent.core.frame import Happening
+from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Provenance
+from qd_agent.documents import open_router
 from qd_agent.frames import open_reader
 from qd_agent.inference import open_sizer
 from qd_agent.reduction import open_reducers
+from qd_agent.retelling import happenings_of
+from qd_agent.run_search import RunFinder
 from qd_agent.sinks.raw_archive import RawArchive
 
 if TYPE_CHECKING:
@@ -35,6 +42,20 @@ class Workshop:
     provenance: Provenance
     model: str
     reader: Reader
+
+
+def finder_of(config: Config, look: Callable[[str], Future[Answer]]) -> RunFinder:
+    """Give what finds dark and background runs in an archive.
+
+    Args:
+        config: which streams and detectors count.
+        look: asks the archive for a run's documents.
+    """
+
+    def happenings(documents: Sequence[Document]) -> Sequence[Happening]:
+        return happenings_of(open_router(config.routing(), config.metadata, live=False), documents)
+
+    return RunFinder(look, happenings)
 
 
 def open_workshop(

@@ -73,12 +73,16 @@ class Declared:
         wavelength_place: the path at which the wavelength was found.
         flags: '..._missing' for what is declared and was not found.
         conflict: in a sentence, which two values contradict each other; '' when none do.
+        dark_run: uid of the run whose frames are its darks; '' where none is named.
+        background_run: uid of the run whose frames are its background; '' where none is named.
     """
 
     values: Mapping[str, float] = field(default_factory=dict[str, float])
     wavelength_place: str = ""
     flags: tuple[str, ...] = ()
     conflict: str = ""
+    dark_run: str = ""
+    background_run: str = ""
 
     def as_readings(self) -> dict[str, float]:
         """Give the values as readings, each under a name that says its unit."""

@@ -7,7 +7,8 @@ The grid is the published one (Allara, Bertolotti, Guagliardi, npj Comput. Mater
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,7 @@ class Pattern:
         resolution: standard deviation of the instrument's Gaussian, 1/Å; 0 where it is sharp or
             not known.
         flags: short words for things a user should know ('monitor_missing', 'dark_missing', ...).
+        quality: what a user may judge it by, by the names that `Estimate.quality` explains.
     """
 
     intensity: Float
@@ -86,11 +88,29 @@ class Pattern:
     grid: QGrid = PUBLISHED_GRID
     flags: tuple[str, ...] = ()
     resolution: float = 0.0
+    quality: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def q(self) -> Float:
         """Q of every point, shape (size,), 1/Å."""
         return self.grid.values()
+
+
+def measured_range(pattern: Pattern) -> dict[str, float]:
+    """Give `q_min` and `q_max` (1/Å) of what was measured, and `q_coverage`, the share of it.
+
+    Empty where nothing was.
+    """
+    covered = np.flatnonzero(pattern.coverage > 0)
+    if not covered.size:
+        return {}
+    first, last = int(covered[0]), int(covered[-1])
+    low, step = pattern.grid.q_min, pattern.grid.step
+    return {
+        "q_min": round(low + step * first, 6),
+        "q_max": round(low + step * last, 6),
+        "q_coverage": covered.size / (last - first + 1),
+    }
 
 
 def q_from_two_theta(two_theta_deg: Float, wavelength: float) -> Float:

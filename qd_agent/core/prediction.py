@@ -58,6 +58,14 @@ class Estimate(BaseModel):
         default=None, description="relative residual (Rwp-like) of the explaining Debye pattern"
     )
     flags: tuple[str, ...] = ()
+    quality: dict[str, float] = Field(
+        default_factory=dict,
+        description="what a user may judge the frame by, as far as it is known: domain_score "
+        "(probability that these are PbS nanocrystals, by the network), dark_age_s and "
+        "background_age_s (time between the frame and the latest of those, s), saturated_share "
+        "(of the pixels used), monitor (its reading), q_min and q_max (1/Å), q_coverage (share of "
+        "the points between them that were measured)",
+    )
 
     @model_validator(mode="after")
     def _size_only_when_sized(self) -> Self:
@@ -86,6 +94,9 @@ class Provenance(BaseModel):
     poni_sha256: str = ""
     mask_sha256: str = ""
     dark_hash: str = Field(default="", description="hash of the dark image that was subtracted")
+    background_hash: str = Field(
+        default="", description="hash of the background pattern that was subtracted"
+    )
     package_version: str
 
 

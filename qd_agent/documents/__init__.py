@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from qd_agent.core.errors import Fatal
@@ -58,13 +59,16 @@ def open_source(settings: SourceSettings, tiled: TiledDoor | None = None) -> Doc
     return ZmqSource(settings)
 
 
-def open_router(settings: RouterSettings, metadata: MetadataSettings | None = None) -> Router:
+def open_router(
+    settings: RouterSettings, metadata: MetadataSettings | None = None, *, live: bool = True
+) -> Router:
     """Give a router; it holds no resources and needs no closing.
 
     Args:
         settings: which streams and detectors it follows.
         metadata: by which paths documents say what a frame was taken with.
+        live: whether documents come as frames are taken; else these are dated by documents alone.
     """
     from qd_agent.documents.router import Router  # noqa: PLC0415 - event_model is heavy
 
-    return Router(settings, metadata=metadata)
+    return Router(settings, time.time if live else None, metadata)

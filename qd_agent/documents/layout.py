@@ -38,11 +38,19 @@ class Descriptor:
         stream: name of the event stream.
         images: the frames' data keys, empty when the stream is not followed.
         has_readings: whether its events carry values of their own; such events are waited for.
+        dark_since: of a stream of darks, when it was declared, UTC epoch s: its events are waited
+            for too, since the age of a dark counts, and this is its time where none comes.
     """
 
     stream: str
     images: Mapping[str, ImageKey]
     has_readings: bool
+    dark_since: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether frames wait for their event."""
+        return self.has_readings or self.dark_since is not None
 
     @property
     def external(self) -> list[ImageKey]:

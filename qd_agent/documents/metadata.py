@@ -1,7 +1,8 @@
-"""What declared paths say about each frame: wavelength, monitor, exposure, temperature, sample."""
+"""What declared paths say about each frame: wavelength, monitor, temperature, dark run and more."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -12,7 +13,12 @@ from qd_agent.documents.metadata_settings import UNITS, DeclaredPath, MetadataSe
 from qd_agent.documents.run import scalar_readings
 
 QUANTITIES = ("wavelength", "monitor", "exposure", "temperature")
+OTHER_RUNS = ("dark_run", "background_run")
 MAX_SAMPLE_NAME = 200
+MAX_UID = 128
+
+_UID = re.compile(rf"[\w.-]{{1,{MAX_UID}}}", re.ASCII)
+"""Uids that may be looked up; event-model asks for no form, all that is in use fits."""
 
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "wavelength": (1e-4, 100.0),
@@ -28,9 +34,16 @@ Found = tuple[str, float]
 
 @dataclass(slots=True)
 class _OfRun:
-    """What one open run has said: by quantity, and its descriptors by stream and quantity."""
+    """What one open run has said.
+
+    Attributes:
+        start: by quantity.
+        others: uids of other runs, by their role.
+        streams: of its descriptors, by stream and quantity.
+    """
 
     start: dict[str, list[Found]] = field(default_factory=dict[str, list[Found]])
+    others: dict[str, str] = field(default_factory=dict[str, str])
     streams: dict[str, dict[str, list[Found]]] = field(
         default_factory=dict[str, dict[str, list[Found]]]
     )
@@ -48,24 +61,30 @@ class Metadata:
             if paths
         }
         self._samples = [read_path(path, "sample") for path in settings.sample]
+        self._others = {
+            role: [read_path(path, role) for path in cast("list[str]", getattr(settings, role))]
+            for role in OTHER_RUNS
+        }
+        self._silent = not self._paths and not any(self._others.values())
         self._runs: dict[str, _OfRun] = {}
 
     def start(self, run_uid: str, doc: Mapping[str, object]) -> dict[str, object]:
         """Take in a start document; give the run's metadata, with `sample_name` where declared."""
-        if self._paths:
-            self._runs.setdefault(run_uid, _OfRun()).start = self._look("start", doc)
+        if not self._silent:
+            run = self._runs.setdefault(run_uid, _OfRun())
+            run.start, run.others = self._look("start", doc), self._look_for_runs(run_uid, doc)
         name = next(filter(None, (_name(_at(doc, path.words)) for path in self._samples)), None)
         return dict(doc) if name is None else {**doc, "sample_name": name}
 
     def descriptor(self, run_uid: str, stream: str, doc: Mapping[str, object]) -> None:
         """Take in the configuration of a stream's devices."""
-        if self._paths:
+        if not self._silent:
             run = self._runs.setdefault(run_uid, _OfRun())
             run.streams[stream] = self._look("configuration", _configured(doc))
 
     def complete(self, happenings: Iterable[Happening]) -> list[Happening]:
         """Tie to every frame what is declared about it, and forget runs that have closed."""
-        if not self._paths:
+        if self._silent:
             return list(happenings)
         made: list[Happening] = []
         for happening in happenings:
@@ -91,6 +110,14 @@ class Metadata:
                 found[quantity] = values
         return found
 
+    def _look_for_runs(self, run_uid: str, doc: Mapping[str, object]) -> dict[str, str]:
+        """Give the runs that are named as dark and background; a run is neither of itself."""
+        found = {
+            role: next(filter(None, (_uid(_at(doc, path.words)) for path in paths)), "")
+            for role, paths in self._others.items()
+        }
+        return {role: uid for role, uid in found.items() if uid and uid != run_uid}
+
     def _declared(self, reference: FrameReference) -> Declared:
         run = self._runs.get(reference.key.run_uid) or _OfRun()
         parts = (
@@ -111,7 +138,17 @@ class Metadata:
             values[quantity] = found[0][1]
             if quantity == "wavelength":
                 conflict = _conflict(found, self._tolerance)
-        return Declared(values, place, tuple(flags), conflict)
+        others = run.others
+        if self._others["background_run"] and "background_run" not in others:
+            flags.append("background_missing")
+        return Declared(
+            values,
+            place,
+            tuple(flags),
+            conflict,
+            others.get("dark_run", ""),
+            others.get("background_run", ""),
+        )
 
 
 def _conflict(found: Sequence[Found], tolerance: float) -> str:
@@ -154,6 +191,11 @@ def _number(value: object, path: DeclaredPath, quantity: str) -> float | None:
     made = UNITS[quantity][path.unit](read)
     low, high = _LIMITS[quantity]
     return made if isfinite(made) and low <= made <= high else None
+
+
+def _uid(value: object) -> str:
+    """Give the uid of a run, '' when it is none."""
+    return value if isinstance(value, str) and _UID.fullmatch(value) else ""
 
 
 def _name(value: object) -> str:

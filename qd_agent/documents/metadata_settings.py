@@ -43,6 +43,8 @@ UNITS: Mapping[str, Mapping[str, Callable[[float], float]]] = MappingProxyType(
         "temperature": {"°C": _CELSIUS, "C": _CELSIUS, "K": lambda value: value - 273.15},
         "monitor": {"": _times(1.0)},
         "sample": {"": _times(1.0)},
+        "dark_run": {"": _times(1.0)},
+        "background_run": {"": _times(1.0)},
     }
 )
 """Units by quantity, and how a value in each becomes Å, s or °C; the first is the default."""
@@ -82,8 +84,9 @@ def read_path(text: str, quantity: str) -> DeclaredPath:
         raise ValueError("a path has one dot between two words")
     if kind == "configuration" and len(words) < 2:
         raise ValueError("expected configuration.OBJECT.KEY: the object that is configured first")
-    if quantity == "sample" and kind != "start":
-        raise ValueError("the sample's name belongs to the run: expected start.KEY")
+    if quantity in ("sample", "dark_run", "background_run") and kind != "start":
+        what = "the sample's name" if quantity == "sample" else f"the {quantity.replace('_', ' ')}"
+        raise ValueError(f"{what} belongs to the run: expected start.KEY")
     units = UNITS[quantity]
     if unit is not None and unit not in units:
         known = ", ".join(filter(None, units)) or "none"
@@ -148,4 +151,16 @@ class MetadataSettings(BaseModel):
         max_length=MAX_PATHS,
         description="paths of the sample's name in start documents, first found first; it becomes "
         "`sample_name` of the run's metadata",
+    )
+    dark_run: Annotated[list[str], _checked("dark_run"), _LISTED] = Field(
+        default=[],
+        max_length=MAX_PATHS,
+        description="paths in start documents of the uid of the run whose frames are this run's "
+        "darks, such as `start.sc_dk_field_uid`; dark frames of the run itself go before it",
+    )
+    background_run: Annotated[list[str], _checked("background_run"), _LISTED] = Field(
+        default=[],
+        max_length=MAX_PATHS,
+        description="paths in start documents of the uid of the run that holds no nanocrystals "
+        "(solvent, empty capillary), which is subtracted from this run's patterns",
     )

@@ -50,19 +50,22 @@ class Router:
     def __init__(
         self,
         settings: RouterSettings,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = time.time,
         metadata: MetadataSettings | None = None,
     ) -> None:
         """Start with no runs.
 
         Args:
             settings: streams, data keys and limits.
-            clock: UTC epoch s; it dates frames whose event is unknown.
+            clock: UTC epoch s; it dates frames whose event is unknown. None: by the latest time
+                that a document stated, for runs of the past.
             metadata: which paths say what a frame was taken with.
         """
         self._settings = settings
         self._streams = frozenset([*settings.streams, *settings.dark_streams])
-        self._clock = clock
+        self._lights = frozenset(settings.streams)
+        self._said = 0.0
+        self._clock = clock or (lambda: self._said)
         self._metadata = Metadata(metadata or MetadataSettings())
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._run_of: dict[str, Run] = {}
@@ -143,7 +146,24 @@ class Router:
         if not isinstance(cast("object", doc), Mapping):
             raise BadFrame(f"invalid {name} document: it is no map")
         validate(name, doc)
-        return self._metadata.complete(handler(doc))
+        if isinstance(doc.get("time"), int | float):
+            self._said = number(doc, "time")
+        return self._metadata.complete(self._after_their_darks(handler(doc)))
+
+    def waiting_darks(self) -> list[Happening]:
+        """Give the darks of all runs that wait for their event; they do so no longer."""
+        darks = [d for run in self._runs.values() for d in run.release(darks_only=True)]
+        return self._metadata.complete(darks)
+
+    def _after_their_darks(self, happenings: list[Happening]) -> list[Happening]:
+        """Let a run's darks wait for their events no longer once a frame needs them."""
+        made: list[Happening] = []
+        for happening in happenings:
+            if isinstance(happening, FrameReference) and happening.key.stream in self._lights:
+                run = self._runs.get(happening.key.run_uid)
+                made += () if run is None else run.release(darks_only=True)
+            made.append(happening)
+        return made
 
     def _start(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, when = text(doc, "uid"), number(doc, "time")
@@ -198,6 +218,8 @@ class Router:
             return []
         self._check_room(run_uid)
         run, happenings = self._open(run_uid, when)
+        if descriptor.stream not in self._lights:
+            descriptor = replace(descriptor, dark_since=when)
         run.descriptors[uid] = descriptor
         self._run_of[uid] = run
         self._metadata.descriptor(run_uid, descriptor.stream, doc)

@@ -174,7 +174,7 @@ class Run:
             announced = replace(announced, take=track.takes[seq])
         # An event taken again is followed by an event of its own; the first one's is not its.
         event = None if announced.take else self._events.get((descriptor.stream, seq))
-        if event is not None or not descriptor.has_readings:
+        if event is not None or not descriptor.waits:
             yield from self._frames(announced, event)
             self._forget_if_done(descriptor, seq)
         else:
@@ -199,9 +199,11 @@ class Run:
             if len(self._events) > self.max_waiting:
                 del self._events[next(iter(self._events))]
 
-    def release(self) -> Iterator[FrameReference]:
-        """Give every frame that still waits, without readings, in order."""
+    def release(self, *, darks_only: bool = False) -> Iterator[FrameReference]:
+        """Give every frame (or dark) that still waits, without readings, in order."""
         for name in sorted(self._waiting):
+            if darks_only and self._waiting[name][0].descriptor.dark_since is None:
+                continue
             for announced in self._pop(name):
                 yield from self._frames(announced, None)
 
@@ -228,12 +230,14 @@ class Run:
 
     def _frames(self, announced: Announced, event: Event | None) -> Iterator[FrameReference]:
         key, resource = announced.key, announced.resource
+        since = announced.descriptor.dark_since
+        unknown = announced.time if since is None else since
         for frame in range(key.frames):
             yield FrameReference(
                 key=self._key(
                     announced.descriptor.stream, key, announced.seq_num, announced.take, frame
                 ),
-                time=announced.time if event is None else event.time,
+                time=unknown if event is None else event.time,
                 location=resource.location(key, announced.index, frame),
                 shape=key.shape,
                 dtype=key.dtype,

@@ -16,6 +16,7 @@ from qd_agent.core.pattern import (
     PUBLISHED_GRID,
     Pattern,
     RawPattern,
+    measured_range,
     normalize_area,
     resample,
 )
@@ -209,6 +210,7 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
                 resample(RawPattern(cleaned.q[used], cleaned.intensity[used], cleaned.sigma[used])),
                 flags=pattern.flags,
                 resolution=pattern.resolution,
+                quality=pattern.quality,
             )
         window = check_window(cleaned.coverage)
         return window if window is not None else normalize_area(cleaned)
@@ -240,6 +242,7 @@ def _sized(found: Examined, pattern: Pattern) -> Estimate:
         class_probabilities=answer.classes,
         misfit=found.fit.misfit,
         flags=flags,
+        quality=_quality(found, pattern),
     )
 
 
@@ -253,8 +256,16 @@ def _refused(refusal: Refusal, pattern: Pattern, found: Examined | None = None) 
         nanocrystal_fraction=share,
         misfit=None if found is None else min(found.fit.misfit, 1e6),
         flags=pattern.flags,
+        quality={} if found is None else _quality(found, pattern),
     )
     return Sized(estimate, pattern)
+
+
+def _quality(found: Examined, pattern: Pattern) -> dict[str, float]:
+    """Give what a user may judge the answer by, with what the reduction says."""
+    likeness = 1.0 - found.reading.nothing - found.reading.foreign
+    score = min(max(likeness, 0.0), 1.0)
+    return {**pattern.quality, **measured_range(pattern), "domain_score": score}
 
 
 def _explanation(fit: Fit, pattern: Pattern) -> Explanation:

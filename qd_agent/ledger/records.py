@@ -210,6 +210,8 @@ def _declared_from(fields: Mapping[str, Any] | None) -> Declared:
         wavelength_place=fields["wavelength_place"],
         flags=tuple(fields["flags"]),
         conflict=fields["conflict"],
+        dark_run=fields.get("dark_run", ""),
+        background_run=fields.get("background_run", ""),
     )
 
 

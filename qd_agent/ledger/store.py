@@ -317,11 +317,19 @@ class Ledger(Outbox):
 
     def darks(self, run_uid: str) -> list[FrameReference]:
         """Give the dark frames of a run, in the order they were seen."""
+        return self.frames(run_uid, (DARK,))
+
+    def frames(self, run_uid: str, roles: Sequence[str] = (SAMPLE, DARK)) -> list[FrameReference]:
+        """Give the frames of a run, in the order they were seen.
+
+        Pixels that came with their event are there as long as the frame waits for its answer.
+        """
         rows = self._db.rows(
-            "SELECT reference, image FROM frames WHERE run_uid = ? AND role = ? "
+            "SELECT reference, image FROM frames WHERE run_uid = ? AND role IN "
+            f"({', '.join('?' * len(roles))}) "
             "GROUP BY stream, data_key, seq_num, idx ORDER BY MIN(id)",
             run_uid,
-            DARK,
+            *roles,
         )
         return [reference_from_json(str(text), image) for text, image in rows]
 

@@ -17,7 +17,7 @@ from qd_agent.reduction.masking import Bool
 Float = npt.NDArray[np.float64]
 
 RUNS_KEPT = 16
-"""Runs whose darks are held; beyond it the oldest is let go (a run that never stopped)."""
+"""Runs whose darks are held; beyond it the one not used longest is let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ class DarkStream:
             return None
         if run_uid not in self._made:
             self._made[run_uid] = dark_of(*self._sums[run_uid], without_hot=self._without_hot)
+        self._sums.move_to_end(run_uid)
         return self._made[run_uid]
 
     def forget_beginning(self, prefix: str) -> None:

@@ -8,13 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Fatal
-from qd_agent.core.frame import FrameKey, FrameReference
+from qd_agent.core.frame import FrameReference
 from qd_agent.reduction.corrections import Dark, DarkStream, dark_of
 from qd_agent.reduction.images import read_image
 from qd_agent.reduction.masking import Bool, invalid_pixels
 from qd_agent.reduction.settings import CountSettings
 
 Float = npt.NDArray[np.float64]
+
+OWN, NAMED = "own", "named"
+"""Whether a run's dark frames are its own, or it is the dark run of others."""
 
 
 class Darks:
@@ -42,35 +45,51 @@ class Darks:
         """Whether dark frames of the documents are used."""
         return self._settings.dark == "stream"
 
-    def add(self, reference: FrameReference, counts: Float, invalid: Bool) -> None:
-        """Take a dark frame into the mean of its run.
+    def add(self, reference: FrameReference, counts: Float, invalid: Bool, role: str = OWN) -> None:
+        """Take a dark frame into the mean of its run, as dark of that run or of others.
 
         Raises:
             BadFrame: its shape differs from the run's earlier dark frames.
         """
-        self._stream.add(_name(reference.key), counts, invalid, reference.time)
+        name = kept_name(reference.key.run_uid, reference.key.data_key, role)
+        self._stream.add(name, counts, invalid, reference.time)
 
-    def of(self, key: FrameKey) -> Dark | None:
-        """Give the dark that this run's frames of this detector have subtracted now."""
-        return self._stream.dark(_name(key)) if self.wanted else self._fixed
+    def of(self, reference: FrameReference) -> Dark | None:
+        """Give the dark that this frame has subtracted now.
 
-    def hash_of(self, key: FrameKey) -> str:
+        That is the mean of its own run's dark frames, else of the dark run that it names.
+        """
+        return self._stream.dark(self._name(reference)) if self.wanted else self._fixed
+
+    def hash_of(self, reference: FrameReference) -> str:
         """Give the sha256 of that dark, '' for none."""
-        dark = self.of(key)
+        dark = self.of(reference)
         return "" if dark is None else dark.sha256
 
+    def age(self, reference: FrameReference) -> float | None:
+        """Give the time between the frame and the latest frame of its dark, s; None for none."""
+        latest = self._stream.latest(self._name(reference)) if self.wanted else None
+        return None if latest is None else abs(reference.time - latest)
+
     def flags(self, reference: FrameReference) -> list[str]:
-        """Give 'dark_missing', or 'dark_stale' where the latest was taken too long before."""
+        """Give 'dark_missing', or 'dark_stale' where it was taken too long before or after."""
         if not self.wanted:
             return []
-        latest, limit = self._stream.latest(_name(reference.key)), self._settings.dark_max_age_s
-        if latest is None:
+        age, limit = self.age(reference), self._settings.dark_max_age_s
+        if age is None:
             return ["dark_missing"]
-        return ["dark_stale"] if limit is not None and reference.time - latest > limit else []
+        return ["dark_stale"] if limit is not None and age > limit else []
 
     def forget(self, run_uid: str) -> None:
         """Let go of a run's dark frames; unknown runs are fine."""
-        self._stream.forget_beginning(_prefix(run_uid))
+        self._stream.forget_beginning(run_prefix(run_uid))
+
+    def _name(self, reference: FrameReference) -> str:
+        data_key, named = reference.key.data_key, reference.declared.dark_run
+        own = kept_name(reference.key.run_uid, data_key, OWN)
+        if not named or self._stream.latest(own) is not None:
+            return own
+        return kept_name(named, data_key, NAMED)
 
     def _load(self, shape: tuple[int, ...] | None, axes: int) -> Dark | None:
         path = self._settings.dark
@@ -94,9 +113,11 @@ def check_dark(dark: Dark, counts: Float) -> None:
         raise BadFrame(f"the frame has shape {counts.shape}, its dark {dark.mean.shape}")
 
 
-def _prefix(run_uid: str) -> str:
+def run_prefix(run_uid: str) -> str:
+    """Give what begins the name of everything that is kept of a run."""
     return f"{run_uid}\0"  # no name can hold it
 
 
-def _name(key: FrameKey) -> str:
-    return _prefix(key.run_uid) + key.data_key
+def kept_name(run_uid: str, data_key: str, role: str) -> str:
+    """Give the name under which something is kept of a run and a detector."""
+    return f"{run_prefix(run_uid)}{role}\0{data_key}"

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import Frame, FrameKey, FrameReference
 from qd_agent.core.pattern import Pattern
+from qd_agent.reduction.counting import CountReducer
+from qd_agent.reduction.darks import OWN
 from qd_agent.reduction.settings import DetectorSettings, ReductionSettings, StripSettings
-
-
-class DetectorReducer(Protocol):
-    """Reduces the frames of one detector (of several, when they share a geometry)."""
-
-    poni_sha256: str
-    mask_sha256: str
-    wavelength: float | None
-    wavelength_place: str
-
-    def reduce(self, frame: Frame) -> Pattern:
-        """Integrate one frame. Raises BadFrame when it cannot be used."""
-        ...
-
-    def add_dark(self, frame: Frame) -> None:
-        """Take a dark frame into its run's mean. Raises BadFrame."""
-        ...
-
-    def forget_run(self, run_uid: str) -> None:
-        """Let go of a run's darks."""
-        ...
-
-    def dark_hash(self, key: FrameKey) -> str:
-        """Name the dark that this frame has subtracted."""
-        ...
 
 
 class Reducers:
@@ -59,12 +35,12 @@ class Reducers:
         self._default = None if default is None else _open(default)
 
     @property
-    def all(self) -> dict[str, DetectorReducer]:
+    def all(self) -> dict[str, CountReducer]:
         """Every reducer by its data key, '' for the others' default."""
         return self._own if self._default is None else {**self._own, "": self._default}
 
     @property
-    def main(self) -> DetectorReducer:
+    def main(self) -> CountReducer:
         """The default, or the first detector's where there is none."""
         return self._default or next(iter(self._own.values()))
 
@@ -79,31 +55,52 @@ class Reducers:
         _check_wavelength(frame.reference, reducer, self._tolerance)
         return reducer.reduce(frame)
 
-    def add_dark(self, frame: Frame) -> None:
+    def add_dark(self, frame: Frame, role: str = OWN) -> None:
         """Take a dark frame into its run's and detector's mean.
 
         Raises:
             BadFrame: as the detector's reducer, or no geometry is known for it.
         """
-        self._of(frame.reference.key).add_dark(frame)
+        self._of(frame.reference.key).add_dark(frame, role)
+
+    def add_background(self, frames: Iterable[Frame], key: FrameKey) -> list[str]:
+        """Take frames of one detector and run as the background of the runs that name it.
+
+        Args:
+            frames: read one after the other; an error while reading goes through.
+            key: of one of them.
+
+        Returns:
+            Why some of them are not used, each in a sentence.
+
+        Raises:
+            BadFrame: none can be used, or no geometry is known.
+        """
+        return self._of(key).add_background(frames)
+
+    def wants(self, reference: FrameReference) -> tuple[str, str]:
+        """Give the runs whose frames are this frame's dark and its background; '' for none."""
+        reducer = self._own.get(reference.key.data_key, self._default)
+        return ("", "") if reducer is None else reducer.wants(reference)
 
     def forget_run(self, run_uid: str) -> None:
-        """Let go of a run's darks."""
+        """Let go of a run's darks and backgrounds."""
         for reducer in self.all.values():
             reducer.forget_run(run_uid)
 
-    def made_from(self, key: FrameKey) -> dict[str, str]:
+    def made_from(self, reference: FrameReference) -> dict[str, str]:
         """Give the hashes of what a frame is reduced with, by the names of `Provenance`."""
-        reducer = self._own.get(key.data_key, self._default)
+        reducer = self._own.get(reference.key.data_key, self._default)
         if reducer is None:
             return {}
         return {
             "poni_sha256": reducer.poni_sha256,
             "mask_sha256": reducer.mask_sha256,
-            "dark_hash": reducer.dark_hash(key),
+            "dark_hash": reducer.dark_hash(reference),
+            "background_hash": reducer.background_hash(reference),
         }
 
-    def _of(self, key: FrameKey) -> DetectorReducer:
+    def _of(self, key: FrameKey) -> CountReducer:
         reducer = self._own.get(key.data_key, self._default)
         if reducer is None:
             known = ", ".join(self._own)
@@ -114,9 +111,7 @@ class Reducers:
         return reducer
 
 
-def _check_wavelength(
-    reference: FrameReference, reducer: DetectorReducer, tolerance: float
-) -> None:
+def _check_wavelength(reference: FrameReference, reducer: CountReducer, tolerance: float) -> None:
     declared, used = reference.declared.values.get("wavelength"), reducer.wavelength
     if declared is None or used is None:
         return
@@ -128,7 +123,7 @@ def _check_wavelength(
         )
 
 
-def _open(settings: DetectorSettings) -> DetectorReducer:
+def _open(settings: DetectorSettings) -> CountReducer:
     if isinstance(settings, StripSettings):
         from qd_agent.reduction.strip import StripReducer  # noqa: PLC0415 - see below
 

@@ -38,7 +38,8 @@ class CountSettings(BaseModel):
     dark: Literal["stream", "none"] | Path = Field(
         default="stream",
         description=(
-            "stream: subtract the mean of the run's dark frames; none: subtract nothing; or the "
+            "stream: subtract the mean of the run's dark frames, or of the run that "
+            "`metadata.dark_run` names; none: subtract nothing; or the "
             "path of a dark image (.npy, .tif, .tiff, .edf) of the frames' exposure time"
         ),
     )
@@ -47,8 +48,34 @@ class CountSettings(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description=(
-            "frames taken so long after the latest dark frame of their run are flagged "
+            "frames taken so long after (or before) the latest of their dark frames are flagged "
             "`dark_stale`, s; empty: never"
+        ),
+    )
+    background: Literal["run", "none"] = Field(
+        default="run",
+        description=(
+            "run: subtract what the run that `metadata.background_run` names scatters (nothing "
+            "where none is declared: the model knows liquids); none: never"
+        ),
+    )
+    background_scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description=(
+            "what the background is multiplied by; both are divided by their monitor before, where "
+            "there is one, else they must have the same exposure time"
+        ),
+    )
+    background_max_age_s: float | None = Field(
+        default=86_400.0,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "frames taken so long after (or before) the latest frame of their background are "
+            "flagged `background_stale`, s; empty: never"
         ),
     )
     hot_pixels: Literal["leave_out", "keep"] = Field(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Fatal
-from qd_agent.core.frame import Frame, FrameKey
-from qd_agent.core.pattern import Pattern, RawPattern, normalize_area, q_from_two_theta, resample
-from qd_agent.reduction.corrections import Dark, monitor_of
-from qd_agent.reduction.darks import Darks, check_dark
+from qd_agent.core.frame import Frame
+from qd_agent.core.pattern import RawPattern, q_from_two_theta
+from qd_agent.reduction.counting import CountReducer, Counts
+from qd_agent.reduction.darks import Darks
 from qd_agent.reduction.images import is_real, read_file, read_image
 from qd_agent.reduction.masking import Bool, invalid_pixels, load_mask
 from qd_agent.reduction.settings import DETECTION, StripSettings
@@ -20,15 +17,14 @@ from qd_agent.reduction.settings import DETECTION, StripSettings
 Float = npt.NDArray[np.float64]
 
 
-class StripReducer:
+class StripReducer(CountReducer):
     """Brings strips onto the published grid. Use it from one thread at a time.
 
-    Attributes:
-        poni_sha256: of the file that holds the axis: it is this detector's geometry.
-        mask_sha256: of the mask file, '' without one.
-        wavelength: Å, or None where the axis is Q.
-        wavelength_place: where that stands, for messages.
+    The file that holds the axis is this detector's geometry. Sigma is that of counting statistics,
+    as for images, unless `counts` says otherwise.
     """
+
+    _WHAT = "channels"
 
     def __init__(self, settings: StripSettings) -> None:
         """Read axis, mask and dark.
@@ -48,57 +44,8 @@ class StripReducer:
             )
         self._order = np.argsort(axis)
         self._q = _to_q(axis, settings)
-        self._used: Bool = np.ones(axis.shape, dtype=np.bool_) if mask is None else ~mask
-        self._darks = Darks(settings, axis.shape, axes=1)
-
-    def reduce(self, frame: Frame) -> Pattern:
-        """Bring one strip onto the published grid, area-normalized.
-
-        Sigma is that of counting statistics, as for images, unless `counts` says otherwise. Flags:
-        dark_missing, dark_stale, monitor_missing, saturated_pixels.
-
-        Raises:
-            BadFrame: wrong shape or dtype, mostly invalid, saturated, monitor not positive, or no
-                more than its dark.
-        """
-        counts, invalid = self._counts(frame)
-        flags = self._darks.flags(frame.reference)
-        dark = self._darks.of(frame.reference.key)
-        if dark is not None:
-            check_dark(dark, counts)
-            invalid = invalid | dark.left_out
-        saturated = self._saturated(frame, invalid)
-        if saturated is not None:
-            invalid = invalid | saturated
-            flags.append("saturated_pixels")
-        reference = frame.reference
-        declared = reference.declared.values.get("monitor")
-        monitor = monitor_of(reference.readings, self._settings.monitor_key, declared)
-        if monitor is None and self._settings.monitor_key is not None:
-            flags.append("monitor_missing")
-        seen = self._seen(invalid)
-        raw = self._pattern(counts, dark, seen, 1.0 if monitor is None else monitor)
-        return replace(
-            normalize_area(resample(raw)), flags=tuple(flags), resolution=self._settings.resolution
-        )
-
-    def add_dark(self, frame: Frame) -> None:
-        """Add a dark frame to the running mean of its run.
-
-        Raises:
-            BadFrame: wrong shape or dtype.
-        """
-        if self._darks.wanted:
-            counts, invalid = self._counts(frame)
-            self._darks.add(frame.reference, counts, invalid)
-
-    def forget_run(self, run_uid: str) -> None:
-        """Let go of a run's dark frames; unknown runs are fine."""
-        self._darks.forget(run_uid)
-
-    def dark_hash(self, key: FrameKey) -> str:
-        """Give the sha256 of the dark that this frame has subtracted; '' for none."""
-        return self._darks.hash_of(key)
+        self._in_use: Bool = np.ones(axis.shape, dtype=np.bool_) if mask is None else ~mask
+        super().__init__(settings, Darks(settings, axis.shape, axes=1))
 
     def _counts(self, frame: Frame) -> tuple[Float, Bool]:
         image, key = frame.image, frame.reference.key.data_key
@@ -111,32 +58,14 @@ class StripReducer:
             )
         return image.astype(np.float64), invalid_pixels(image)
 
-    def _saturated(self, frame: Frame, invalid: Bool) -> Bool | None:
-        limit = self._settings.saturation
-        if limit is None:
-            return None
-        image: npt.NDArray[Any] = frame.image
-        saturated: Bool = (image >= limit) & self._used & ~invalid
-        share = np.count_nonzero(saturated) / np.count_nonzero(self._used)
-        if share > self._settings.max_saturated_fraction:
-            raise BadFrame(
-                f"{share:.1%} of the channels are saturated (at or above {limit:g} counts); "
-                f"{self._settings.max_saturated_fraction:.1%} are allowed: shorten the exposure"
-            )
-        return saturated if saturated.any() else None
+    def _used(self, counts: Float) -> Bool:
+        return self._in_use
 
-    def _seen(self, invalid: Bool) -> npt.NDArray[np.intp]:
-        """Give the channels that count, in the order of their Q."""
-        good = self._used & ~invalid
-        share = 1.0 - np.count_nonzero(good) / np.count_nonzero(self._used)
-        if share > self._settings.max_invalid_fraction:
-            raise BadFrame(f"{share:.1%} of the channels hold no count; the frame is broken")
-        return self._order[good[self._order]]
-
-    def _pattern(
-        self, counts: Float, dark: Dark | None, seen: npt.NDArray[np.intp], monitor: float
-    ) -> RawPattern:
-        signal, variance = counts[seen], np.maximum(counts[seen], 0.0)
+    def _integrate(self, counts: Counts) -> RawPattern:
+        good = self._in_use & ~counts.invalid
+        seen = self._order[good[self._order]]  # in the order of their Q
+        values, dark = counts.values, counts.dark
+        signal, variance = values[seen], np.maximum(values[seen], 0.0)
         if dark is not None:
             signal, variance = signal - dark.mean[seen], variance + dark.variance[seen]
         total, spread = float(signal.sum()), float(np.sqrt(variance.sum()))
@@ -146,11 +75,11 @@ class StripReducer:
                 f"times their uncertainty of {spread:.3g}: no scattering"
             )
         if not self._settings.counts:
-            return RawPattern(self._q[seen], signal / monitor)
+            return RawPattern(self._q[seen], signal / counts.monitor)
         # A channel that counted nothing is not known perfectly.
         floor = float(variance[variance > 0].min(initial=np.inf))
         sigma = np.sqrt(np.maximum(variance, floor if np.isfinite(floor) else 0.0))
-        return RawPattern(self._q[seen], signal / monitor, sigma / monitor)
+        return RawPattern(self._q[seen], signal / counts.monitor, sigma / counts.monitor)
 
 
 def _read_axis(settings: StripSettings) -> tuple[Float, str]:

@@ -32,8 +32,10 @@ _TEXTS = (
     "model_version",
     "model_sha256",
     "dark_hash",
+    "background_hash",
     "class_probabilities",
     "readings",
+    "quality",
 )
 _NUMBERS = (
     "frame_time",
@@ -57,7 +59,8 @@ def schema() -> pyarrow.Schema:
     """Give the columns.
 
     `row` counts from 0 and is the index into the array `patterns`; numbers that do not exist are
-    null (NaN in pandas); `flags` are joined by commas, `readings` and `class_probabilities` JSON.
+    null (NaN in pandas); `flags` are joined by commas, `readings`, `quality` and
+    `class_probabilities` JSON.
     """
     import pyarrow as pa  # noqa: PLC0415 - heavy, and only with Tiled in use
 
@@ -95,6 +98,8 @@ def _row(prediction: Prediction, row: int) -> dict[str, object]:
         "reason": plain_text(prediction.reason),
         "flags": plain_text(",".join(prediction.flags)),
         "dark_hash": plain_text(prediction.provenance.dark_hash),
+        "background_hash": plain_text(prediction.provenance.background_hash),
+        "quality": json.dumps(prediction.quality),
         "class_probabilities": json.dumps(prediction.class_probabilities),
         "readings": plain_text(json.dumps(prediction.readings)),
         **{name: getattr(prediction, name) for name in (*names, *more)},

@@ -32,6 +32,9 @@ class Script:
             raise BadFrame("no such document")
         return doc["happenings"]  # type: ignore[return-value]
 
+    def waiting_darks(self) -> list[Happening]:
+        return []
+
 
 class Reader:
     def __init__(self):
@@ -54,12 +57,15 @@ class Reducer:
         ones = np.full(5004, float(frame.image.flat[0]))
         return Pattern(ones, np.zeros(5004), np.ones(5004), flags=("monitor_missing",))
 
-    def add_dark(self, frame: Frame) -> None:
+    def wants(self, reference):
+        return "", ""
+
+    def add_dark(self, frame: Frame, role: str = "own") -> None:
         run = frame.reference.key.run_uid
         self.darks[run] = self.darks.get(run, 0) + 1
 
-    def made_from(self, key):
-        return {"dark_hash": f"{self.darks.get(key.run_uid, 0)} darks"}
+    def made_from(self, reference):
+        return {"dark_hash": f"{self.darks.get(reference.key.run_uid, 0)} darks"}
 
     def forget_run(self, run_uid: str) -> None:
         self.darks.pop(run_uid, None)

@@ -188,6 +188,9 @@ def open_script():
         def route(self, name: str, doc: object) -> list:
             return []
 
+        def waiting_darks(self) -> list:
+            return []
+
     return Script()
 
 

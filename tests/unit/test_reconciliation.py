@@ -61,9 +61,12 @@ class Stage:
     def size(self, patterns: Sequence[Pattern]) -> list[Sized]:
         return [Sized(records.sized(4.0), p) for p in patterns]
 
-    def add_dark(self, frame: Frame) -> None: ...
+    def wants(self, reference):
+        return "", ""
 
-    def made_from(self, key):
+    def add_dark(self, frame: Frame, role: str = "own") -> None: ...
+
+    def made_from(self, reference):
         return {}
 
     def forget_run(self, run_uid: str) -> None: ...

@@ -10,7 +10,7 @@ from tiled.structures.core import Spec
 from qd_agent.agent import Agent
 from qd_agent.config import load_config
 from qd_agent.core.errors import Mistake
-from qd_agent.documents import open_router
+from qd_agent.documents import MetadataSettings, open_router
 from qd_agent.documents.recording import Recorder, read_recording
 from qd_agent.ledger import Ledger
 from qd_agent.past_runs import BrokerRuns, TiledRuns, Wanted, read_query
@@ -168,3 +168,44 @@ def test_runs_of_an_old_broker_are_found_and_read():
     assert broker.asked == {"since": 0.5, "sample": "PbS"}
     assert [name for name, _ in runs.documents("a")] == ["start", "stop"]
     assert runs.documents("no-such-run") is None
+
+
+def test_dark_and_background_runs_that_lie_in_tiled_are_found_there(
+    tmp_path, tiled_server, beamline_config
+):
+    config, request, frames = beamline_config
+    metadata = MetadataSettings(dark_run="start.dark_uid", background_run="start.background_uid")
+    config = config.model_copy(update={"metadata": metadata})
+    with ExitStack() as stack:
+        client = stack.enter_context(tiled_client(tiled_server))
+        if "raw" not in client:
+            client.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
+        into_tiled = TiledWriter(client["raw"], batch_size=1)
+
+        def take(name, darks, **about):
+            folder = frames / name
+            folder.mkdir()
+            documents, _ = scan(
+                request, folder, FramesAs.HDF5, callbacks=[into_tiled], darks=darks, about=about
+            )
+            return documents[0][1]["uid"]
+
+        reference = take("reference", 2)
+        sample = take("sample", 0, dark_uid=reference, background_uid=reference)
+        lonely = take("lonely", 0, dark_uid="gone", background_uid="gone")
+    connection = TiledConnection(tiled_server.url, tiled_server.secret)
+    with ExitStack() as stack:
+        past = TiledRuns(config.tiled, connection, stack)
+        replay = Replay(config, stack, tiled=past.archive())
+        replay.take(past.documents(sample), lambda: None)
+        replay.take(past.documents(lonely), lambda: None)
+        with_both, without = (list(replay.predictions([uid])) for uid in (sample, lonely))
+    assert len(with_both) == len(without) == FRAMES
+    for prediction in with_both:
+        assert not {"dark_missing", "background_missing"} & set(prediction.flags)
+        assert len(prediction.provenance.dark_hash) == 64
+        assert len(prediction.provenance.background_hash) == 64
+        assert prediction.quality["background_age_s"] < prediction.quality["dark_age_s"] < 600
+    for prediction in without:
+        assert {"dark_missing", "background_missing"} <= set(prediction.flags)
+        assert prediction.provenance.dark_hash == prediction.provenance.background_hash == ""

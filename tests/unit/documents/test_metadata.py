@@ -171,3 +171,49 @@ def test_metadata_change_the_numbers_hash_only_where_declared(tmp_path: Path):
 
 def test_the_reference_tells_of_it():
     assert "## `metadata`" in render()
+
+
+def test_dark_and_background_runs_are_named_by_start_documents():
+    settings = MetadataSettings(
+        dark_run=["start.sc_dk_field_uid"], background_run=["start.bg.first", "start.bg.uid"]
+    )
+    start = {"sc_dk_field_uid": "dark-1", "bg": {"uid": "empty-1"}}
+    assert declared(settings, start) == Declared(dark_run="dark-1", background_run="empty-1")
+    # What is declared and not there: a frame without a dark is flagged where it is reduced.
+    assert declared(settings, {}) == Declared(flags=("background_missing",))
+
+
+@pytest.mark.parametrize(
+    "uid",
+    ["", "../../etc/passwd", "a b", "a/b", "é", "x" * 129, "line\nbreak", 7, None, ["u"], {"u": 1}],
+)
+def test_what_is_no_uid_of_a_run_is_not_looked_for(uid: object):
+    settings = MetadataSettings(dark_run="start.dark", background_run="start.background")
+    found = declared(settings, {"dark": uid, "background": uid})
+    assert found == Declared(flags=("background_missing",))
+
+
+def test_a_run_is_not_its_own_background():
+    run = RunOfDocuments()
+    run.declare()
+    run.open_file()
+    run.datum(1)
+    run.event()
+    name, start = run.documents[0]
+    run.documents[0] = name, {**start, "background": start["uid"], "dark": start["uid"]}
+    settings = MetadataSettings(dark_run="start.dark", background_run="start.background")
+    router = open_router(RouterSettings(), settings)
+    (frame,) = [
+        h
+        for name, doc in run.documents
+        for h in router.route(name, doc)
+        if isinstance(h, FrameReference)
+    ]
+    assert frame.declared == Declared(flags=("background_missing",))
+
+
+def test_the_run_that_serves_as_dark_belongs_to_the_run():
+    with pytest.raises(ValidationError, match="the dark run belongs to the run"):
+        MetadataSettings(dark_run="event.dark")
+    with pytest.raises(ValidationError, match="unit 's' is not one of a background_run"):
+        MetadataSettings(background_run="start.uid s")

@@ -85,9 +85,9 @@ def test_dark_monitor_and_mask_are_taken_into_account(settings, tmp_path):
     assert found.flags == ()
     np.testing.assert_allclose(found.intensity, clean.intensity, rtol=1e-6)
     assert reducers.reduce(strip(broken, when=20_000.0)).flags == ("dark_stale", "monitor_missing")
-    assert len(reducers.made_from(strip(broken).reference.key)["dark_hash"]) == 64
+    assert len(reducers.made_from(strip(broken).reference)["dark_hash"]) == 64
     reducers.forget_run("u")
-    assert reducers.made_from(strip(broken).reference.key)["dark_hash"] == ""
+    assert reducers.made_from(strip(broken).reference)["dark_hash"] == ""
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_every_detector_has_its_own_geometry_and_darks(settings, poni: Path, fra
     reducers.add_dark(shown_to("near", np.full((200, 180), 7, dtype=np.uint32)))
     assert reducers.reduce(shown_to("near", scattering())).flags == ()
     assert reducers.reduce(shown_to("far", scattering())).flags == ("dark_missing",)
-    made = {k: reducers.made_from(shown_to(k, scattering()).reference.key) for k in ("near", "far")}
+    made = {k: reducers.made_from(shown_to(k, scattering()).reference) for k in ("near", "far")}
     assert made["near"]["poni_sha256"] != made["far"]["poni_sha256"]
     with pytest.raises(BadFrame, match="geometry of 'third' is not known"):
         reducers.reduce(shown_to("third", scattering()))

@@ -1,0 +1,184 @@
+"""What a frame is reduced with besides itself: its run's darks, a dark run, a background run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from qd_agent.core.errors import BadFrame, Unavailable
+from qd_agent.core.frame import (
+    Frame,
+    FrameKey,
+    FrameReference,
+)
+from qd_agent.core.ports import FrameReader, Reducer
+from qd_agent.ledger import Ledger
+from qd_agent.run_search import RunSearch
+
+_log = structlog.get_logger(__name__)
+
+MOST_FRAMES = 100
+"""Of a dark or background run so many are read, the last ones: more add nothing but waiting."""
+RUNS_KEPT = 8
+"""Runs whose frames the reducer is known to have; fewer than it keeps itself."""
+
+
+class RunReducer(Reducer, Protocol):
+    """A reducer that also keeps the darks and backgrounds of runs."""
+
+    def wants(self, reference: FrameReference) -> tuple[str, str]:
+        """Give the runs that are this frame's dark and its background; '' for none."""
+        ...
+
+    def add_dark(self, frame: Frame, role: str = ...) -> None:
+        """Take a dark frame into its run's mean, for that run ('own') or for others ('named')."""
+        ...
+
+    def add_background(self, frames: Iterator[Frame], key: FrameKey) -> list[str]:
+        """Take the frames of one detector and run as a background; say why some are not used."""
+        ...
+
+    def made_from(self, reference: FrameReference) -> Mapping[str, str]:
+        """Give the hashes of what a frame is reduced with, by the names of `Provenance`."""
+        ...
+
+    def forget_run(self, run_uid: str) -> None:
+        """Free the run's dark and background."""
+        ...
+
+
+@dataclass(slots=True)
+class Companions:
+    """Sees to it that the reducer has what a frame needs. Use it from one thread at a time.
+
+    Attributes:
+        ledger: knows the darks of the agent's runs.
+        search: gives the frames of any other run.
+        reader: reads them.
+        reducer: is given them.
+        dark_streams: streams whose frames are darks.
+    """
+
+    ledger: Ledger
+    search: RunSearch
+    reader: FrameReader
+    reducer: RunReducer
+    dark_streams: frozenset[str]
+    _to_read: dict[str, list[FrameReference]] = field(default_factory=dict)
+    _had: dict[tuple[str, str], None] = field(default_factory=dict)
+
+    def hear(self, dark: FrameReference) -> None:
+        """Take note of a new dark frame of an open run."""
+        if dark.key.run_uid in self._to_read:
+            self._to_read[dark.key.run_uid].append(dark)
+
+    def bring(self, reference: FrameReference) -> str | None:
+        """Give the reducer what it lacks for a frame.
+
+        Returns:
+            None, or in a sentence what is away now and may come: try again before going without.
+        """
+        dark_run, background_run = self.reducer.wants(reference)
+        away = self._read_darks(reference.key.run_uid)
+        if dark_run:
+            away = self._bring_run("dark", dark_run) or away
+        if background_run:
+            away = self._bring_run("background", background_run) or away
+        return None if away is None else f"{away[0]} is away: {away[1]}"
+
+    def forget(self, run_uid: str) -> None:
+        """Let go of a run that has ended, as far as no later run may name it."""
+        self._to_read.pop(run_uid, None)
+        if not any(uid == run_uid for _, uid in self._had):
+            self.reducer.forget_run(run_uid)
+
+    def _read_darks(self, run_uid: str) -> tuple[str, str] | None:
+        """Take in the darks of a run that are not taken in."""
+        if run_uid not in self._to_read:
+            self._to_read[run_uid] = self.ledger.darks(run_uid)
+        left: list[FrameReference] = []
+        away = None
+        for reference in self._to_read[run_uid]:
+            try:
+                self._add_dark(reference)
+            except Unavailable as error:
+                left.append(reference)
+                away = "a dark of the run", str(error)
+        self._to_read[run_uid] = left
+        return away
+
+    def _add_dark(self, reference: FrameReference, role: str = "own") -> None:
+        try:
+            self.reducer.add_dark(self.reader.read(reference), role)
+        except BadFrame as error:
+            _log.warning("dark frame not used", frame=str(reference.key), reason=str(error))
+
+    def _bring_run(self, role: str, run_uid: str) -> tuple[str, str] | None:
+        if (role, run_uid) in self._had:
+            return None
+        what = f"the {role} run {run_uid}"
+        try:
+            references = self.search.references(run_uid)
+            if role == "dark":
+                self._take_darks(references)
+            else:
+                self._take_background(references)
+        except Unavailable as error:
+            return what, str(error)
+        except BadFrame as error:
+            self.search.give_up(run_uid, f"{what}: {error}")
+            return None
+        self._had[role, run_uid] = None
+        while len(self._had) > RUNS_KEPT:
+            _, oldest = next(iter(self._had))
+            self._had = {pair: None for pair in self._had if pair[1] != oldest}
+            self.reducer.forget_run(oldest)
+        return None
+
+    def _take_darks(self, references: Sequence[FrameReference]) -> None:
+        # Of a run with samples and darks, the darks are meant.
+        darks = [r for r in references if r.key.stream in self.dark_streams] or references
+        for reference in _last(darks):
+            self._add_dark(reference, "named")
+
+    def _take_background(self, references: Sequence[FrameReference]) -> None:
+        lights = [r for r in references if r.key.stream not in self.dark_streams]
+        if not lights:
+            raise BadFrame("it has no frames that are no darks")
+        self._own_darks(references)
+        for run_uid in {self.reducer.wants(r)[0] for r in lights} - {""}:
+            away = self._bring_run("dark", run_uid)
+            if away is not None:
+                raise Unavailable(": ".join(away))
+        by_detector: dict[str, list[FrameReference]] = {}
+        for reference in lights:
+            by_detector.setdefault(reference.key.data_key, []).append(reference)
+        for found in by_detector.values():
+            for reason in self.reducer.add_background(self._readable(found), found[0].key):
+                _log.warning("background frame not used", reason=reason)
+
+    def _readable(self, references: Sequence[FrameReference]) -> Iterator[Frame]:
+        for reference in _last(references):
+            try:
+                yield self.reader.read(reference)
+            except BadFrame as error:
+                _log.warning(
+                    "background frame not used", frame=str(reference.key), reason=str(error)
+                )
+
+    def _own_darks(self, references: Sequence[FrameReference]) -> None:
+        """Take in the darks within a background run, unless that is done or being done."""
+        darks = [r for r in references if r.key.stream in self.dark_streams]
+        for run_uid in {r.key.run_uid for r in darks} - set(self._to_read):
+            self._to_read[run_uid] = [r for r in darks if r.key.run_uid == run_uid]
+        for run_uid in {r.key.run_uid for r in darks}:
+            away = self._read_darks(run_uid)
+            if away is not None:
+                raise Unavailable(": ".join(away))
+
+
+def _last(references: Sequence[FrameReference]) -> Sequence[FrameReference]:
+    return sorted(references, key=lambda r: (r.time, r.key.seq_num, r.key.index))[-MOST_FRAMES:]
