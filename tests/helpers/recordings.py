@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.helpers.commands import qd_agent
 from tests.helpers.rig import ROOT
 
 FOLDER = ROOT / "tests" / "data" / "recordings"
@@ -51,11 +52,8 @@ def replay(name: str, work: Path) -> list[dict[str, object]]:
     """Replay a recording with the command, in a folder of its own; give its predictions."""
     config = work / "agent.yaml"
     config.write_text(json.dumps(tree(name, FOLDER / name, work / "data")))
-    command = [*COMMAND, "replay", str(FOLDER / name / "runs.jsonl"), "--config", str(config)]
-    command += ["--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    said = done.stdout.replace(str(FOLDER / name), "/beamline")
+    done = qd_agent("replay", FOLDER / name / "runs.jsonl", "--config", config, "--json")
+    said = done.replace(str(FOLDER / name), "/beamline")
     return [json.loads(line) for line in said.splitlines()]
 
 
