@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 FLUSH_S = 2.5
 """Time that couriers get at shutdown to empty the outbox; what is left goes at the next start."""
 PULSE_S = 2.0
+AUDIT_S = 2.0
+"""Time for comparing before deliveries have their turn again."""
 
 
 class Courier(threading.Thread):
@@ -126,8 +128,11 @@ class Courier(threading.Thread):
         return audit(self._ledger, sink, latest, thorough=False) if latest else 0
 
     def _answer_audits(self, sink: PredictionSink) -> bool:
-        owed = 0
+        """Compare for a while, so that deliveries go on beside it; True when there is more."""
+        owed, began = 0, time.monotonic()
         while not self._audits.empty():
+            if time.monotonic() - began > AUDIT_S:
+                return True
             run_uids, future = self._audits.get()
             try:
                 future.set_result(audit(self._ledger, sink, run_uids, thorough=True))

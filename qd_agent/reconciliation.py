@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 import structlog
@@ -52,7 +53,7 @@ class _Look:
 
     request: int | None
     runs: dict[str, Future[Answer]]
-    audits: dict[str, Future[int]] = field(default_factory=dict[str, Future[int]])
+    audits: dict[str, list[Future[int]]] = field(default_factory=dict[str, list[Future[int]]])
     open_before: frozenset[str] = frozenset()
     heard: int = 0
     heard_at: float = 0.0
@@ -61,7 +62,7 @@ class _Look:
 
     def over(self, now: float) -> bool:
         """Tell whether everybody has answered, or nobody has for PATIENCE_S."""
-        asked = [*self.runs.values(), *self.audits.values()]
+        asked = [*self.runs.values(), *chain.from_iterable(self.audits.values())]
         answers = sum(future.done() for future in asked)
         if answers > self.heard:
             self.heard, self.heard_at = answers, now
@@ -172,7 +173,8 @@ class Reconciliation:
         self._look = _Look(
             request,
             runs={uid: self._archive(uid) for uid in runs},
-            audits={name: auditor.audit(audited) for name, auditor in asked},
+            # Run by run: a store that is slow with hundreds of them is heard of all the while.
+            audits={name: [auditor.audit([uid]) for uid in audited] for name, auditor in asked},
             open_before=frozenset(filter(self._is_open, runs)),
             heard_at=time.monotonic(),
         )
@@ -268,7 +270,7 @@ def _jittered(seconds: float) -> float:
 
 
 def _sentence(look: _Look, discovery: Discovery) -> str:
-    owed = {name: _owed(future) for name, future in look.audits.items()}
+    owed = {name: _owed(futures) for name, futures in look.audits.items()}
     parts = [
         f"{len(look.runs)} open or incomplete runs looked into: {look.found} frames found, "
         f"{look.ended} runs closed"
@@ -277,15 +279,22 @@ def _sentence(look: _Look, discovery: Discovery) -> str:
     if discovery.told:
         parts.append(discovery.told)
     elif found:
-        parts.append(f"{found} runs of which nothing was heard are in the catalog")
+        parts.append(
+            f"{found} runs of which nothing had been heard were found in the catalog since the "
+            "last answer"
+        )
     return ", ".join([*parts, *(f"{name}: {text}" for name, text in owed.items())])
 
 
-def _owed(future: Future[int]) -> str:
-    if not future.done():
-        return "has not answered"
+def _owed(futures: Sequence[Future[int]]) -> str:
+    answered = [future for future in futures if future.done()]
     try:
-        count = future.result()
+        count = sum(future.result() for future in answered)
     except QdError as error:
         return str(error)
-    return f"{count} predictions again" if count else "complete"
+    told = f"{count} predictions again" if count else "complete"
+    if len(answered) == len(futures):
+        return told
+    if not answered:
+        return "has not answered"
+    return f"{told} for {len(answered)} runs, has not answered for {len(futures) - len(answered)}"
