@@ -115,6 +115,48 @@ class Page:
             text = typed if kind == "keyDown" else {}
             self.send("Input.dispatchKeyEvent", type=kind, key=key, **text, **code, **more)
 
+    def click(self, selector: str, place: int = 0) -> None:
+        """Click in the middle of an element with the mouse; nothing may lie over it."""
+        x, y = self.middle(selector, place)
+        on = f"document.elementFromPoint({x}, {y})"
+        found = f"[...document.querySelectorAll({json.dumps(selector)})][{place}]"
+        assert self.run(f"{found}.contains({on})"), f"something lies over {selector}"
+        self.drag((x, y), (x, y))
+
+    def middle(self, selector: str, place: int = 0) -> tuple[float, float]:
+        """Scroll an element into the window; give its middle, CSS pixels."""
+        found = self.run(
+            f"(() => {{ const e = [...document.querySelectorAll({json.dumps(selector)})][{place}];"
+            " e.scrollIntoView({ block: 'center', behavior: 'instant' });"
+            " const r = e.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        return found[0], found[1]
+
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse."""
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def drag(self, begin: tuple[float, float], end: tuple[float, float], clicks: int = 1) -> None:
+        """Press the mouse at one place, and let it go at another."""
+        left = {"button": "left", "clickCount": clicks}
+        (x, y), (to_x, to_y) = begin, end
+        self.point(x, y)
+        self.send("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **left)
+        for part in (0.3, 0.6, 1.0) if begin != end else ():
+            way = {"x": x + part * (to_x - x), "y": y + part * (to_y - y), "buttons": 1}
+            self.send("Input.dispatchMouseEvent", type="mouseMoved", **left, **way)
+        self.send("Input.dispatchMouseEvent", type="mouseReleased", x=to_x, y=to_y, **left)
+
+    def save_into(self, folder: Path) -> None:
+        """Let what the page downloads go into a folder."""
+        self._browser.send(
+            "Browser.setDownloadBehavior",
+            behavior="allow",
+            browserContextId=self.context,
+            downloadPath=str(folder),
+        )
+
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Write a picture of the page, or of the window only."""
         picture = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -13,73 +13,25 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.prediction import Prediction
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import RedisConnection, RedisSettings, open_sink
-from qd_agent.sinks.redis_stream import RedisSink
 from tests.helpers.browser import Browser, Page, browser, needs_chromium, page
 from tests.helpers.dashboard import headline, opened, private, running_dashboard
 from tests.helpers.predictions import PROVENANCE, Record, refused, sized
 from tests.helpers.predictions import opened as run_opened
 from tests.helpers.servers import running_redis
+from tests.helpers.stage import Stage, frames, stage
 
-__all__ = ["browser", "page"]
+__all__ = ["browser", "page", "stage"]
 pytestmark = [pytest.mark.system, needs_chromium]
 
 HOSTILE = "<img src=x onerror=\"document.title='hurt'\"><b>bold</b> {{7*7}} ${1} </script>&amp;"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A Redis, what fills it, and the dashboard's address."""
-
-    sink: RedisSink
-    address: str
-    folder: Path
-
-    def begin(self, uid: str, **metadata: object) -> None:
-        run = run_opened(uid, **metadata)
-        now = time.time()
-        self.sink.open_run(type(run)(run_uid=uid, time=now, metadata=run.metadata), PROVENANCE)
-
-    def publish(self, *predictions: Prediction, patterns: bool = False) -> None:
-        curve = np.full(PUBLISHED_GRID.size, 70.0, np.float32) if patterns else None
-        self.sink.deliver([Record(p, curve, curve) for p in predictions])
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("stage")
-    with running_redis(folder / "redis") as server:
-        sink = open_sink(RedisSettings(), RedisConnection(server.url, server.secret))
-        with running_dashboard("--data", folder) as address:
-            yield Stage(sink, address, folder)
-        sink.close()
-
-
-def frames(uid: str, numbers: range, **changes: object) -> list[Prediction]:
-    """Frames of now, 0.1 s apart, that grow."""
-    begin = time.time() - 0.1 * numbers.stop
-    return [
-        sized(
-            uid,
-            n,
-            frame_time=begin + 0.1 * n,
-            diameter_nm=3 + n / 10_000,
-            interval_nm=(2.9 + n / 10_000, 3.1 + n / 10_000),
-            flags=(),
-            **changes,
-        )
-        for n in numbers
-    ]
 
 
 def test_hostile_names_and_reasons_are_shown_as_text(stage: Stage, page: Page):
@@ -140,29 +92,6 @@ def test_two_browsers_see_the_same(stage: Stage, browser: Browser):
     )
     first.close()
     second.close()
-
-
-def test_two_runs_can_be_compared_and_the_live_one_comes_back(stage: Stage, page: Page):
-    for uid in ("before", "present"):
-        stage.begin(uid, sample_name=f"sample {uid}")
-        stage.publish(*frames(uid, range(1, 21)))
-    opened(page, stage.address, 20)
-    page.wait("dashboard.state.run.uid === 'present' && dashboard.state.runs.length >= 2")
-    page.press("/")
-    page.run(
-        "(() => { const s = document.getElementById('search'); s.value = 'BEFORE sample';"
-        " s.dispatchEvent(new Event('input')); })()"
-    )
-    page.wait("document.querySelectorAll('#runs-body tr').length === 1")
-    page.run("document.querySelector('[data-what=compare]').click()")
-    page.wait("dashboard.other && dashboard.other.run.uid === 'before'")
-    page.wait("document.getElementById('size-sub').textContent.includes('green: sample before')")
-    page.run("document.querySelector('[data-what=show]').click()")
-    page.wait("dashboard.past && dashboard.past.run.uid === 'before'")
-    page.wait("!document.getElementById('notice').hidden")
-    page.wait("document.getElementById('run-line').textContent.startsWith('sample before')")
-    page.run("document.getElementById('notice-button').click()")
-    page.wait("document.getElementById('run-line').textContent.startsWith('sample present')")
 
 
 def test_a_target_is_kept_and_answered(stage: Stage, page: Page):

@@ -172,7 +172,7 @@ async function onRun(what, run) {
 
 function changedRun() {
   frame = null;
-  sizePlot.range = null;
+  sizePlot.showAll();
   heat.clear(shownUid());
   mark("rows", "runs", "heat", "health");
   moreHeat();

@@ -16,6 +16,7 @@ export class SizePlot {
     this.element = element;
     this.onChoose = onChoose;
     this.range = null;
+    this.zooms = 0;
     this.ready = false;
   }
 
@@ -29,9 +30,16 @@ export class SizePlot {
     const traces = sizeTraces(drawn, x, rows.length > 0 ? rows[rows.length - 1].key : null);
     if (other) traces.push(otherTrace(other, this.axis.unit));
     const plan = sizeLayout(drawn, x, target, chosen, this.axis.name);
+    plan.uirevision = `zoom ${this.zooms}`;
     if (this.range) plan.xaxis.range = this.range.map((t) => (t - this.axis.begin) / this.axis.unit);
-    Plotly.react(this.element, traces.filter((trace) => trace.x.length > 0), plan, CONFIG);
+    Plotly.react(this.element, traces.filter((trace) => trace.x.length > 0), plan, { ...CONFIG, doubleClick: false });
     if (!this.ready) this.#listen();
+  }
+
+  /** Forget the zoom; what is drawn next is the whole run. */
+  showAll() {
+    this.range = null;
+    this.zooms += 1;
   }
 
   #listen() {
@@ -40,8 +48,12 @@ export class SizePlot {
       const row = event.points[0].customdata;
       if (row && row.entry) this.onChoose(row);
     });
+    this.element.on("plotly_doubleclick", () => {
+      // Plotly would go back to what it drew first, when the run was shorter.
+      this.showAll();
+      this.again();
+    });
     this.element.on("plotly_relayout", (change) => {
-      if (change["xaxis.autorange"]) this.range = null;
       const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
       if (Number.isFinite(from) && Number.isFinite(to)) {
         this.range = [from, to].map((x) => this.axis.begin + x * this.axis.unit);
@@ -173,7 +185,7 @@ function sizeLayout(rows, x, target, chosen, unit) {
     yaxis: { title: { text: "diameter, nm" }, range: roomy(sizes, 0.5, [0, 8]) },
     yaxis2: { title: { text: heatTitle(heated), font: { color: c.orange } }, overlaying: "y", side: "right", showgrid: false, nticks: 5, tickmode: "auto", tickformat: "~g", range: roomy(heat, 5, [0, 100]), tickfont: { color: c.orange } },
     yaxis3: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
-    shapes, annotations, uirevision: "keep",
+    shapes, annotations,
   });
 }
 
