@@ -22,6 +22,9 @@ ASK_AGAIN_S = 60.0
 WAIT_S = 30.0
 """An archive that has not answered by then is not waited for; its answer is taken when it comes."""
 
+REMEMBERED = 1000
+"""Runs that were not to be had; beyond it the oldest is forgotten, and asked for anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFinder:
@@ -84,6 +87,8 @@ class RunSearch:
     def give_up(self, run_uid: str, reason: str) -> None:
         """Remember that a run is not to be had, and say so once in a while."""
         asked = self._asked.setdefault(run_uid, _Asked())
+        while len(self._asked) > REMEMBERED:
+            del self._asked[next(iter(self._asked))]
         if asked.failed is None:
             asked.failed = self.now()
             _log.warning("dark or background not used", run=run_uid, reason=reason)

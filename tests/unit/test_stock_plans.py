@@ -85,7 +85,7 @@ class Beside:
         reducer = SimpleNamespace(forget_run=lambda _: None)
         self.agent = Agent(
             open_router(RouterSettings()),
-            SimpleNamespace(reducer=reducer),  # type: ignore[arg-type]
+            SimpleNamespace(reader=None, reducer=reducer),  # type: ignore[arg-type]
             self.ledger,
             provenance=records.provenance(),
             streams=frozenset({"primary"}),

@@ -183,7 +183,7 @@ def test_a_dark_file_is_subtracted_from_every_run(
     stream.add_dark(frame(np.full(SHAPE, 7, dtype=np.uint16)))
     _same(reducer.reduce(frame(scattering())), stream.reduce(frame(scattering())))
     assert reducer.dark_hash(frame(scattering(), run="any run").reference) == stream.dark_hash(
-        frame(scattering()).reference.key
+        frame(scattering()).reference
     )
 
 
