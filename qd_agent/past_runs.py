@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from qd_agent.core.catalog import CatalogRun
-from qd_agent.core.errors import Fatal, Mistake
+from qd_agent.core.errors import BadFrame, Fatal, Mistake
 from qd_agent.core.ports import Document
 from qd_agent.sinks import TiledConnection
 from qd_agent.sinks.raw_archive import RawArchive
@@ -116,13 +116,23 @@ class BrokerRuns:
         return [str(start["uid"]) for start in sorted(starts, key=_time_of)]
 
     def documents(self, run_uid: str) -> list[Document] | None:
-        """Give the documents of a run, with resource and datum documents as they were."""
+        """Give the documents of a run, with resource and datum documents as they were.
+
+        Raises:
+            BadFrame: its server cannot tell them, as of runs with stream_resource documents.
+        """
+        from httpx import HTTPError  # noqa: PLC0415 - databroker's own client is built on it
+
         try:
             header = self._broker[run_uid]
         except (KeyError, ValueError):
             return None
-        found: Iterator[tuple[str, Mapping[str, object]]] = header.documents(fill=False)
-        return [(str(name), dict(doc)) for name, doc in found]
+        try:
+            found: Iterator[tuple[str, Mapping[str, object]]] = header.documents(fill=False)
+            return [(str(name), dict(doc)) for name, doc in found]
+        except HTTPError as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise BadFrame(f"databroker cannot give its documents: {reason}") from error
 
 
 def _time_of(start: Mapping[str, Any]) -> float:

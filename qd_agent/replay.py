@@ -20,7 +20,7 @@ from qd_agent.config import SINKS, Config
 from qd_agent.core.errors import QdError, Unavailable
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Prediction
-from qd_agent.courier import Courier
+from qd_agent.courier import FLUSH_S, Courier
 from qd_agent.daemon_lock import alone_in
 from qd_agent.documents import open_router
 from qd_agent.ledger import Ledger
@@ -71,6 +71,7 @@ class Replay:
         self._couriers = {} if stores is None else self._sent_out(config, stores, workshop)
         for courier in self._couriers.values():
             courier.start()
+            stack.callback(courier.join, 2 * FLUSH_S)  # it still uses the books
             stack.callback(courier.stop)
         self._agent = Agent(
             open_router(config.routing(), config.metadata, live=False),

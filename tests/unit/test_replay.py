@@ -3,13 +3,14 @@
 import json
 from contextlib import ExitStack
 
+import httpx
 import pytest
 from bluesky_tiled_plugins import TiledWriter
 from tiled.structures.core import Spec
 
 from qd_agent.agent import Agent
 from qd_agent.config import load_config
-from qd_agent.core.errors import Mistake
+from qd_agent.core.errors import BadFrame, Mistake
 from qd_agent.documents import MetadataSettings, open_router
 from qd_agent.documents.recording import Recorder, read_recording
 from qd_agent.ledger import Ledger
@@ -150,6 +151,11 @@ def test_runs_of_an_old_broker_are_found_and_read():
             yield "start", self.start
             yield "stop", {"run_start": self.start["uid"]}
 
+    class Broken(Header):
+        def documents(self, *, fill):
+            yield "start", self.start
+            raise httpx.ReadError("500, so to speak")
+
     class Broker:
         asked = None
 
@@ -158,9 +164,9 @@ def test_runs_of_an_old_broker_are_found_and_read():
             return [Header("b", 2.0), Header("a", 1.0)]
 
         def __getitem__(self, uid):
-            if uid not in "ab":
+            if uid not in "abc":
                 raise KeyError(uid)
-            return Header(uid, 1.0)
+            return (Broken if uid == "c" else Header)(uid, 1.0)
 
     broker = Broker()
     runs = BrokerRuns(broker)
@@ -168,6 +174,8 @@ def test_runs_of_an_old_broker_are_found_and_read():
     assert broker.asked == {"since": 0.5, "sample": "PbS"}
     assert [name for name, _ in runs.documents("a")] == ["start", "stop"]
     assert runs.documents("no-such-run") is None
+    with pytest.raises(BadFrame, match="databroker cannot give its documents: 500, so to speak"):
+        runs.documents("c")
 
 
 def test_dark_and_background_runs_that_lie_in_tiled_are_found_there(
