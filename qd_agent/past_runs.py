@@ -155,5 +155,5 @@ def open_broker(name: str) -> BrokerRuns:
     named = cast("Callable[[str], object]", Broker.named)
     try:
         return BrokerRuns(named(name))
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (FileNotFoundError, LookupError, AttributeError, ValueError) as error:
         raise Mistake(f"databroker has no catalog {name!r}: {error}") from error
