@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -14,9 +14,16 @@ from qd_agent.documents.layout import Descriptor, ImageKey, read_descriptor
 from qd_agent.documents.legacy import LegacyAssets
 from qd_agent.documents.metadata import Metadata
 from qd_agent.documents.metadata_settings import MetadataSettings
+from qd_agent.documents.reading import (
+    expected_frames,
+    in_order,
+    read_event,
+    read_range,
+    unpack_page,
+)
 from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.resources import read_resource
-from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run, scalar_readings
+from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run
 from qd_agent.documents.schema import (
     LARGEST,
     MAX_TEXT,
@@ -25,7 +32,6 @@ from qd_agent.documents.schema import (
     number,
     text,
     validate,
-    whole,
 )
 from qd_agent.documents.settings import RouterSettings
 
@@ -125,7 +131,7 @@ class Router:
         held = held_in_files(run, lengths, frozenset(self._settings.streams))
         known = run.waiting_frames
         frames = self._metadata.complete(
-            _in_order([*recover(run, held.events, self._clock()), *run.release()])
+            in_order([*recover(run, held.events, self._clock()), *run.release()])
         )
         if len(frames) > known:
             return frames, f"its files hold {len(frames) - known} frames that nobody announced"
@@ -196,8 +202,8 @@ class Router:
             del self._run_of[descriptor_uid]
         self._closed.append(uid)
         late = [*recover(run, closed.expected, closed.time), *run.release()]
-        frames = _frames_of(run, closed.expected, self._streams)
-        return [*_in_order(late), replace(closed, frames=frames)]
+        frames = expected_frames(run, closed.expected, self._streams)
+        return [*in_order(late), replace(closed, frames=frames)]
 
     def _descriptor(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, run_uid, when = str(doc["uid"]), text(doc, "run_start"), number(doc, "time")
@@ -266,8 +272,8 @@ class Router:
                 stream = run.descriptors[str(doc["descriptor"])].stream
                 run.announce_unknown(stream, str(doc["stream_resource"]))
             return []
-        start, stop = _range(doc, "indices", 0)
-        seq, seq_stop = _range(doc, "seq_nums", 1)
+        start, stop = read_range(doc, "indices", 0)
+        seq, seq_stop = read_range(doc, "seq_nums", 1)
         if stop - start != seq_stop - seq:
             raise BadFrame(
                 f"stream_datum {str(doc['uid'])[:40]!r} has {stop - start} indices for "
@@ -276,13 +282,13 @@ class Router:
         self._runs.move_to_end(run.uid)
         descriptor = run.descriptors[str(doc["descriptor"])]
         datum = Datum(descriptor, resource, start, stop, seq, self._clock())
-        return _in_order(run.announce(datum))
+        return in_order(run.announce(datum))
 
     def _event(self, doc: Mapping[str, object]) -> list[Happening]:
         return self._take_events([doc])
 
     def _event_page(self, doc: Mapping[str, object]) -> list[Happening]:
-        return self._take_events(_unpack(doc))
+        return self._take_events(unpack_page(doc))
 
     def _take_events(self, docs: Sequence[Mapping[str, object]]) -> list[Happening]:
         """Take in events of one descriptor; all are read before any of them changes the run."""
@@ -293,7 +299,7 @@ class Router:
             return []
         if not run.descriptors[uid].images:
             return []
-        events = [_read_event(doc) for doc in docs]
+        events = [read_event(doc) for doc in docs]
         self._runs.move_to_end(run.uid)
         happenings: list[Happening] = []
         for event, doc in zip(events, docs, strict=True):
@@ -303,7 +309,7 @@ class Router:
                 name = data.get(key.name)
                 if isinstance(name, str):
                     frames += self._named(run, name, descriptor, key, event)
-            happenings.extend(_in_order(frames))
+            happenings.extend(in_order(frames))
         return happenings
 
     def _named(
@@ -350,65 +356,3 @@ class Router:
         )
         _, opened = self._open(uid, when)
         return [*opened, *self._close(uid, closed)]
-
-
-def _frames_of(run: Run, events: Mapping[str, int], streams: Collection[str]) -> dict[str, int]:
-    """Count the frames in a run's events, per followed stream, as its descriptors declare them."""
-    per_event: dict[str, int] = {}
-    for descriptor in run.descriptors.values():
-        if descriptor.stream in streams:
-            frames = sum(key.frames for key in descriptor.images.values())
-            per_event[descriptor.stream] = max(frames, per_event.get(descriptor.stream, 0))
-    # Clipped like the counts themselves: a product of giants is beyond 64 bits.
-    return {
-        stream: min(LARGEST, frames * events.get(stream, 0)) for stream, frames in per_event.items()
-    }
-
-
-def _range(doc: Mapping[str, object], key: str, lowest: int) -> tuple[int, int]:
-    limits = cast("Mapping[str, int]", doc[key])
-    start = whole(limits["start"], f"start of {key}", lowest)
-    return start, whole(limits["stop"], f"stop of {key}", start)
-
-
-def _read_event(doc: Mapping[str, object]) -> Event:
-    seq = whole(doc["seq_num"], "seq_num of an event", 1)
-    readings = scalar_readings(mapping(doc, "data"))
-    return Event(str(doc["uid"]), seq, number(doc, "time"), readings)
-
-
-def _in_order(frames: Iterable[FrameReference]) -> list[Happening]:
-    def order(frame: FrameReference) -> tuple[int, str, str, int]:
-        key = frame.key
-        return key.seq_num, key.stream, key.data_key, key.index
-
-    return [*sorted(frames, key=order)]
-
-
-def _unpack(page: Mapping[str, object]) -> list[dict[str, object]]:
-    """Split an event_page into its events.
-
-    Raises:
-        BadFrame: its columns are not equally long.
-    """
-    columns = {key: cast("list[object]", page[key]) for key in ("uid", "seq_num", "time")}
-    tables = {
-        key: cast("Mapping[str, list[object]]", mapping(page, key))
-        for key in ("data", "timestamps", "filled")
-    }
-    length = len(columns["uid"])
-    lengths = {len(column) for column in columns.values()}
-    lengths.update(len(column) for table in tables.values() for column in table.values())
-    if lengths != {length}:
-        raise BadFrame("event_page has columns of different lengths")
-    return [
-        {
-            "descriptor": page["descriptor"],
-            **{key: column[row] for key, column in columns.items()},
-            **{
-                key: {name: column[row] for name, column in table.items()}
-                for key, table in tables.items()
-            },
-        }
-        for row in range(length)
-    ]
