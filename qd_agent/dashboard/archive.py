@@ -171,6 +171,7 @@ def _prediction(row: Mapping[str, Any], uid: str, info: RunInfo) -> Prediction:
         "config_hash": info.provenance.get("config_hash", ""),
         "package_version": info.provenance.get("package_version", ""),
         "dark_hash": row.get("dark_hash") or "",
+        "background_hash": row.get("background_hash") or "",
     }
     latency = {stage: row.get(f"latency_{stage}_ms") for stage in ("read", "reduce", "size")}
     return Prediction.model_validate(
@@ -182,6 +183,7 @@ def _prediction(row: Mapping[str, Any], uid: str, info: RunInfo) -> Prediction:
             "interval_volume_nm": _pair(row, "interval_volume"),
             "class_probabilities": json.loads(row.get("class_probabilities") or "[]"),
             "readings": json.loads(row.get("readings") or "{}"),
+            "quality": json.loads(row.get("quality") or "{}"),
             "flags": [flag for flag in str(row.get("flags") or "").split(",") if flag],
             "frame_time": float(row["frame_time"]),
             "publication_time": float(row["publication_time"]),

@@ -119,6 +119,7 @@ def test_every_panel_is_filled(demo: Demo, page: Page):
     known = dict(facts)
     for name in ("Misfit", "Domain", "Dark", "Saturation", "Monitor", "Q range", "Model"):
         assert known[name], name
+    assert "not known" not in " ".join(known.values()), "the agent says all that the page asks for"
     for name in ("Latency", "Agent", "Source", "Backlog", "Lag", "Set aside", "Redis", "Tiled"):
         assert known[name], name
     assert known["Redis"] == known["Tiled"] == "up, has everything"
@@ -220,6 +221,7 @@ def opened_from_tiled(page: Page, uid: str, held: list[dict[str, Any]]) -> None:
     page.wait(f"dashboard.frame && dashboard.frame.prediction.key.seq_num === {FRAMES}")
     frame = page.run("dashboard.frame")
     assert frame["prediction"]["class_probabilities"] == held[-1]["class_probabilities"]
+    assert frame["prediction"]["quality"] == held[-1]["quality"]
     assert len(frame["curves"]["q"]) == 1251
     page.wait("document.querySelector('#pattern-plot .js-line') !== null")
     page.wait(f"dashboard.heat.times.length === {FRAMES}")

@@ -1,6 +1,7 @@
 // Size against time: frames with their 68 and 90 % bands, those without a size with their reason.
 
 import { CONFIG, colours, layout } from "./colours.js";
+import { inWords } from "./flags.js";
 import { clock, fixed, plain } from "./format.js";
 import { MOST_DRAWN, thin } from "./thin.js";
 
@@ -155,7 +156,7 @@ function hover(row) {
     lines.push(`<b>${WORDS[row.verdict] || plain(row.verdict)}</b>`);
   }
   if (row.reason) lines.push(...wrapped(row.reason));
-  if (row.flags.length > 0) lines.push(`flagged: ${plain(row.flags.join(", "))}`);
+  if (row.flags.length > 0) lines.push(...wrapped(`warning: ${row.flags.map(inWords).join("; ")}`));
   if (row.temperature !== null) lines.push(`temperature ${fixed(row.temperature, 1)} ${plain(row.temperature_unit)}`);
   return lines.join("<br>");
 }

@@ -1,11 +1,14 @@
 // Whether the chosen frame's number can be trusted: fit, domain, corrections, model.
+// What a prediction does not carry is said to be not known; nothing is taken for fine without ground.
 
+import { inWords } from "./flags.js";
 import { fixed, span } from "./format.js";
 
-const FLAGS = {
-  dark_missing: "no dark was subtracted", dark_stale: "the dark is old", saturated_pixels: "saturated pixels left out",
-  monitor_missing: "no monitor reading", outside_classes: "beyond the sizes that the model was made for",
-};
+const GRID = { low: 0.99, high: 15 }; // Å⁻¹, of the published patterns
+const SHOWN_ABOVE = [
+  "dark_missing", "dark_stale", "background_missing", "background_stale", "background_not_subtracted",
+  "saturated_pixels", "monitor_missing",
+];
 const VERDICTS = {
   sized: ["ok", "like what the model knows"], no_nanocrystals: ["none", "no nanocrystals seen"],
   out_of_domain: ["bad", "unlike what the model knows"], insufficient_q: ["bad", "too little of Q"],
@@ -22,17 +25,16 @@ export function trustFacts(prediction, curves, usualMisfit) {
   const flags = new Set(prediction.flags || []);
   const quality = prediction.quality || {};
   const from = prediction.provenance || {};
-  const known = ["dark_missing", "dark_stale", "saturated_pixels", "monitor_missing"];
-  const others = [...flags].filter((flag) => !known.includes(flag));
+  const others = [...flags].filter((flag) => !SHOWN_ABOVE.includes(flag));
   return [
     misfit(prediction, usualMisfit),
     domain(prediction, quality),
-    dark(flags, quality, from),
-    background(quality),
-    saturation(flags, quality),
-    monitor(flags, prediction.readings || {}),
+    dark(flags, quality.dark_age_s, from.dark_hash),
+    background(flags, quality.background_age_s, from.background_hash),
+    saturation(flags, quality.saturated_share),
+    monitor(flags, quality, prediction.readings || {}),
     coverage(curves, quality),
-    ...others.map((flag) => ["warn", "Warning", FLAGS[flag] || flag]),
+    ...others.map((flag) => ["warn", "Warning", inWords(flag)]),
     ["none", "Model", `${from.model_name} ${from.model_version} (${String(from.model_sha256).slice(0, 12)})`],
     ["none", "Settings", `configuration ${from.config_hash}, agent ${from.package_version}`],
   ];
@@ -48,47 +50,64 @@ function misfit(prediction, usual) {
 
 function domain(prediction, quality) {
   const [mark, words] = VERDICTS[prediction.verdict] || ["warn", prediction.verdict];
-  const score = Number.isFinite(quality.domain_score) ? `, score ${fixed(quality.domain_score, 2)}` : "";
-  return [mark, "Domain", words + score];
+  const score = quality.domain_score;
+  return [mark, "Domain", `${words}; score ${Number.isFinite(score) ? `${fixed(score, 2)} of 1` : "not known"}`];
 }
 
-function dark(flags, quality, from) {
-  if (flags.has("dark_missing")) return ["warn", "Dark", FLAGS.dark_missing];
-  const age = Number.isFinite(quality.dark_age_s) ? `${span(quality.dark_age_s)} old` : "";
-  if (flags.has("dark_stale")) return ["warn", "Dark", age || FLAGS.dark_stale];
-  if (!from.dark_hash) return ["none", "Dark", age || "none in use"];
-  return ["ok", "Dark", `${age || "subtracted"} (${from.dark_hash.slice(0, 8)})`];
+function dark(flags, age, hash) {
+  if (flags.has("dark_missing")) return ["warn", "Dark", inWords("dark_missing")];
+  const stale = flags.has("dark_stale");
+  if (!hash && !stale && !Number.isFinite(age)) return ["none", "Dark", "none subtracted"];
+  return corrected("Dark", age, hash, stale ? inWords("dark_stale") : "");
 }
 
-function background(quality) {
-  const age = quality.background_age_s;
-  if (!Number.isFinite(age)) return ["none", "Background", "none subtracted: it is part of the fit"];
-  return ["ok", "Background", `${span(age)} old`];
+function background(flags, age, hash) {
+  for (const flag of ["background_missing", "background_not_subtracted"]) {
+    if (flags.has(flag)) return ["warn", "Background", inWords(flag)];
+  }
+  const stale = flags.has("background_stale");
+  if (!hash && !stale && !Number.isFinite(age)) return ["none", "Background", "none subtracted: it is part of the fit"];
+  return corrected("Background", age, hash, stale ? inWords("background_stale") : "");
 }
 
-function saturation(flags, quality) {
-  const share = quality.saturated_share;
-  if (Number.isFinite(share) && share > 0) return ["warn", "Saturation", `${fixed(share * 100, 2)} % of the pixels, left out`];
-  return flags.has("saturated_pixels") ? ["warn", "Saturation", FLAGS.saturated_pixels] : ["ok", "Saturation", "none"];
+function corrected(name, age, hash, trouble) {
+  const old = Number.isFinite(age) ? `${span(age)} from the frame` : "age not known";
+  const which = hash ? ` (${String(hash).slice(0, 8)})` : "";
+  return [trouble ? "warn" : "ok", name, `${trouble ? `${trouble}: ` : "subtracted, "}${old}${which}`];
 }
 
-function monitor(flags, readings) {
-  if (flags.has("monitor_missing")) return ["warn", "Monitor", FLAGS.monitor_missing];
-  const name = Object.keys(readings).find((key) => /monitor|i0|ion/i.test(key));
-  return name ? ["ok", "Monitor", `${Number(readings[name].toPrecision(4))} (${name})`] : ["none", "Monitor", "not in use"];
+function saturation(flags, share) {
+  if (share > 0) return ["warn", "Saturation", `${percent(share)} of the pixels, left out`];
+  if (flags.has("saturated_pixels")) return ["warn", "Saturation", `${inWords("saturated_pixels")}, how many is not known`];
+  return share === 0 ? ["ok", "Saturation", "none seen"] : ["none", "Saturation", "not known"];
+}
+
+function percent(share) {
+  return share < 0.0001 ? "below 0.01 %" : `${fixed(share * 100, share < 0.01 ? 2 : 1)} %`;
+}
+
+function monitor(flags, quality, readings) {
+  if (flags.has("monitor_missing")) return ["warn", "Monitor", inWords("monitor_missing")];
+  const value = Number.isFinite(quality.monitor) ? quality.monitor : readings.declared_monitor;
+  if (Number.isFinite(value)) return ["ok", "Monitor", value.toLocaleString("en-GB", { maximumSignificantDigits: 5 })];
+  // Who says how much is saturated has looked for a monitor too.
+  return ["none", "Monitor", quality.saturated_share !== undefined ? "not in use" : "not known"];
 }
 
 function coverage(curves, quality) {
   if (Number.isFinite(quality.q_min) && Number.isFinite(quality.q_max)) {
     return range(quality.q_min, quality.q_max, quality.q_coverage);
   }
-  if (!curves) return ["none", "Q range", "the pattern is not kept (any more)"];
-  const seen = curves.q.filter((_, i) => curves.intensity[i] > 0);
-  if (seen.length === 0) return ["bad", "Q range", "nothing"];
-  return range(seen[0], seen[seen.length - 1], seen.length / curves.q.length);
+  if (!curves) return ["none", "Q range", "not known: the pattern is not kept (any more)"];
+  const first = curves.intensity.findIndex((value) => value > 0);
+  if (first < 0) return ["bad", "Q range", "nothing was measured"];
+  const last = curves.intensity.findLastIndex((value) => value > 0);
+  const seen = curves.intensity.filter((value) => value > 0).length;
+  return range(curves.q[first], curves.q[last], seen / (last - first + 1));
 }
 
 function range(low, high, share) {
-  const text = `${fixed(low, 2)} to ${fixed(high, 2)} Å⁻¹, ${fixed(share * 100, 0)} % of the grid`;
-  return [share < 0.7 ? "warn" : "ok", "Q range", text];
+  const known = Number.isFinite(share) ? `, ${fixed(share * 100, 0)} % of it measured` : "";
+  const seen = ((high - low) / (GRID.high - GRID.low)) * (Number.isFinite(share) ? share : 1);
+  return [seen < 0.7 ? "warn" : "ok", "Q range", `${fixed(low, 2)} to ${fixed(high, 2)} Å⁻¹${known}`];
 }
