@@ -14,6 +14,8 @@ from qd_agent.documents.run import scalar_readings
 
 QUANTITIES = ("wavelength", "monitor", "exposure", "temperature")
 OTHER_RUNS = ("dark_run", "background_run")
+BASELINE = "baseline"
+"""Stream in which bluesky reads slow devices once before a run's frames, and once after them."""
 MAX_SAMPLE_NAME = 200
 MAX_UID = 128
 
@@ -40,6 +42,7 @@ class _OfRun:
         start: by quantity.
         others: uids of other runs, by their role.
         streams: of its descriptors, by stream and quantity.
+        baseline: of the first event of its baseline, by quantity.
     """
 
     start: dict[str, list[Found]] = field(default_factory=dict[str, list[Found]])
@@ -47,6 +50,7 @@ class _OfRun:
     streams: dict[str, dict[str, list[Found]]] = field(
         default_factory=dict[str, dict[str, list[Found]]]
     )
+    baseline: dict[str, list[Found]] = field(default_factory=dict[str, list[Found]])
 
 
 class Metadata:
@@ -81,6 +85,12 @@ class Metadata:
         if not self._silent:
             run = self._runs.setdefault(run_uid, _OfRun())
             run.streams[stream] = self._look("configuration", _configured(doc))
+
+    def event(self, run_uid: str, stream: str, doc: Mapping[str, object]) -> None:
+        """Take in an event without frames; only what a baseline read before the frames counts."""
+        if self._paths and stream == BASELINE and doc.get("seq_num") == 1:
+            run = self._runs.setdefault(run_uid, _OfRun())
+            run.baseline = self._look("event", cast("Mapping[str, object]", doc["data"]))
 
     def complete(self, happenings: Iterable[Happening]) -> list[Happening]:
         """Tie to every frame what is declared about it, and forget runs that have closed."""
@@ -123,7 +133,8 @@ class Metadata:
         parts = (
             run.start,
             run.streams.get(reference.key.stream, {}),
-            self._look("event", reference.readings),
+            run.baseline,
+            self._look("event", reference.readings),  # goes before the baseline's, of the same path
         )
         values: dict[str, float] = {}
         flags: list[str] = []

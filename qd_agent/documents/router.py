@@ -298,6 +298,7 @@ class Router:
             self.strangers += 1
             return []
         if not run.descriptors[uid].images:
+            self._metadata.event(run.uid, run.descriptors[uid].stream, docs[0])
             return []
         events = [read_event(doc) for doc in docs]
         self._runs.move_to_end(run.uid)

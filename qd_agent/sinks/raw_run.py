@@ -73,6 +73,12 @@ class _Stream:
         keys: Mapping[str, Mapping[str, object]] = self.descriptor.get("data_keys", {})
         return [str(name) for name, key in keys.items() if key.get("external")]
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether pixels belong to its events, in files or inside of them."""
+        keys: Mapping[str, Mapping[str, Any]] = self.descriptor.get("data_keys", {})
+        return bool(self.detectors) or any(map(_is_inline_image, keys.values()))
+
 
 def documents_of(
     catalog: Any, run_uid: str, had: Mapping[str, int] | None = None
@@ -132,17 +138,23 @@ def _documents(node: Any, had: Mapping[str, int] | None) -> list[Document] | Non
     streams = [_stream(name, child, run_uid, had) for name, child in streams_of(node).items()]
     documents: list[Document] = [("start", dict(start))]
     documents += [("descriptor", dict(stream.descriptor)) for stream in streams]
+    # As in a live run, what was read before the frames (a baseline) is told before them.
+    telling = [s for s in streams if not s.has_frames]
+    documents += _events_of(telling)
     for data_key in dict.fromkeys(key for stream in streams for key in stream.detectors):
         sharing = [stream for stream in streams if data_key in stream.detectors]
         documents += _frames_of(data_key, sharing, run_uid)
-    for stream in streams:
-        documents += [("event", _event_document(event, stream.uid)) for event in stream.events]
+    documents += _events_of([s for s in streams if s.has_frames])
     stop = metadata.get("stop")
     # Who says what was had comes again for the rest, and gets the stop then.
     comes_again = had is not None and not all(stream.has_all for stream in streams)
     if isinstance(stop, Mapping) and not comes_again:
         documents.append(("stop", dict(stop)))
     return documents
+
+
+def _events_of(streams: Sequence[_Stream]) -> list[Document]:
+    return [("event", _event_document(e, stream.uid)) for stream in streams for e in stream.events]
 
 
 def streams_of(node: Any) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from qd_agent.config import load_config
 from qd_agent.core.errors import Mistake
 from qd_agent.core.frame import Declared, FrameReference, RunOpened
 from qd_agent.documents import MetadataSettings, RouterSettings, open_router
+from qd_agent.documents.metadata_settings import KEV_ANGSTROM
 from qd_agent.reference import render
+from tests.helpers.baseline import BEFORE, run_with_a_baseline
 from tests.helpers.documents import RunOfDocuments
 
 
@@ -110,6 +112,21 @@ def test_the_sample_s_name_becomes_one_short_line_of_the_run_s_metadata():
     assert len(name) <= 200
     assert opened.metadata["specimen"] == start["specimen"], "the document itself stays"
     assert routed(settings, {"who": 7, "sample_name": "old"})[0].metadata["sample_name"] == "old"
+
+
+def test_what_a_baseline_reads_before_the_frames_counts_for_all_of_them():
+    settings = MetadataSettings(
+        wavelength=["start.w", "event.energy keV"], temperature="event.furnace"
+    )
+    router = open_router(RouterSettings(), settings)
+    documents = run_with_a_baseline()
+    assert [doc["seq_num"] for name, doc in documents if name == "event"] == [1, 1, 2, 2]
+    found = [h for name, doc in documents for h in router.route(name, doc)]
+    frames = [h.declared for h in found if isinstance(h, FrameReference)]
+    assert [d.values["wavelength"] for d in frames] == pytest.approx([KEV_ANGSTROM / BEFORE] * 2)
+    assert {d.wavelength_place for d in frames} == {"event.energy"}
+    assert [d.values["temperature"] for d in frames] == [100.0, 101.0], "the frame's own goes first"
+    assert {d.flags for d in frames} == {()}
 
 
 def test_frames_found_without_a_document_of_their_own_carry_it_too():

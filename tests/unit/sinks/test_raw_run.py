@@ -13,14 +13,16 @@ from tiled.client.dataframe import _DaskDataFrameClient
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, RunClosed, RunOpened
 from qd_agent.core.ports import Document
-from qd_agent.documents import RouterSettings, open_router
+from qd_agent.documents import MetadataSettings, RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
 from qd_agent.sinks.raw_archive import RawArchive
 from qd_agent.sinks.raw_run import _sequence
 from qd_agent.sinks.tiled_link import open_tiled
+from tests.helpers.baseline import run_with_a_baseline
 from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
 from tests.helpers.servers import tiled_client
+from tests.helpers.tiled import writing
 
 SETTINGS = TiledSettings()
 
@@ -30,8 +32,10 @@ def folder(tiled_server: RunningServer) -> Path:
     return tiled_server.folder.parent / "readable"
 
 
-def frames_of(documents: Sequence[Document]) -> list[object]:
-    router = open_router(RouterSettings())
+def frames_of(
+    documents: Sequence[Document], metadata: MetadataSettings | None = None
+) -> list[object]:
+    router = open_router(RouterSettings(), metadata)
     return [h for name, doc in documents for h in router.route(name, doc)]
 
 
@@ -262,3 +266,18 @@ def test_a_sequence_of_files_is_told_by_its_names(names: list[str], template: st
     found = _sequence([folder + name for name in names], len(names), "multipart/related")
     assert (None if found is None else found.parameters["template"]) == template
     assert found is None or found.uri == folder
+
+
+def test_a_baseline_is_told_before_the_frames_it_was_read_for(tiled_server: RunningServer) -> None:
+    with writing(tiled_server) as write:
+        documents = run_with_a_baseline(callbacks=[write])
+    found = asked(tiled_server, str(documents[0][1]["uid"]))
+    assert found is not None
+    settings = MetadataSettings(wavelength="event.energy keV", temperature="event.furnace")
+    told, heard = (
+        [h.declared for h in frames_of(docs, settings) if isinstance(h, FrameReference)]
+        for docs in (found, documents)
+    )
+    assert told == heard
+    assert [d.values["temperature"] for d in told] == [100.0, 101.0]
+    assert all(d.values["wavelength"] < 0.2 for d in told)
