@@ -47,7 +47,12 @@ def _replay(
     speed: Annotated[
         float, typer.Option(min=0.0, help="Of a recording: 1 as it came, 0 without waiting.")
     ] = 0.0,
-    at_once: Annotated[int, typer.Option(min=1, max=64, help="Runs in hand at once.")] = 4,
+    at_once: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Runs fetched ahead while one is sized; sizing takes one core."
+        ),
+    ] = 4,
 ) -> None:
     """Size runs of the past by the same path as live ones, with the same numbers.
 

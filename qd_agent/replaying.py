@@ -35,7 +35,7 @@ class Options:
         publish: whether predictions go to Redis and Tiled.
         json_lines: whether they are printed as JSON.
         speed: of a recording; 0 does not wait.
-        at_once: runs that are fetched and sized together.
+        at_once: runs that are fetched ahead while one is sized.
     """
 
     wanted: Wanted
@@ -141,7 +141,7 @@ def _play(replaying: Replay, path: Path, options: Options) -> list[str]:
 
 
 def _size(replaying: Replay, past: PastRuns, uids: Sequence[str], at_once: int) -> list[str]:
-    """Size the runs, several in hand at once; give in a line each what could not be."""
+    """Size the runs, others fetched meanwhile; give in a line each what could not be."""
     trouble: list[str] = []
     left = deque(uid for uid in uids if not replaying.is_done(uid))
     # One thread asks the catalog, whose client is not made for several; meanwhile frames are sized.
