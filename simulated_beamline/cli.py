@@ -37,6 +37,14 @@ Seed = Annotated[int, typer.Option(help="Of all random numbers.", min=0)]
 Binning = Annotated[int, typer.Option(help="1 is the full detector; 2 or 4: small frames.")]
 Flip = Annotated[bool, typer.Option("--flip-rows", help="Store rows against the PONI's order.")]
 Sample = Annotated[str, typer.Option(help="Sample name for the start document.")]
+About = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Write this into the start document; may be repeated. The uid of a dark or background "
+        "run, say.",
+    ),
+]
 Zmq = Annotated[str, typer.Option(help="Address to publish documents at (it is bound here).")]
 Prefix = Annotated[str, typer.Option(help="First word of every ZMQ message.")]
 CurveKey = Annotated[
@@ -80,6 +88,7 @@ def growth(
     binning: Binning = 1,
     flip_rows: Flip = False,
     sample: Sample = "",
+    about: About = None,
     frames_as: As = FramesAs.HDF5,
     frames_per_event: PerEvent = 1,
     output: Output = FOLDER,
@@ -100,7 +109,16 @@ def growth(
     from simulated_beamline.synthesis import Kinetics
 
     common = _common(
-        output, rate, darks, seed, binning, flip_rows, sample, frames_as, frames_per_event
+        output,
+        rate,
+        darks,
+        seed,
+        binning,
+        flip_rows,
+        sample,
+        frames_as,
+        frames_per_event,
+        _pairs(about),
     )
     outlets = _outlets(
         zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
@@ -132,6 +150,7 @@ def patterns(
     binning: Binning = 1,
     flip_rows: Flip = False,
     sample: Sample = "",
+    about: About = None,
     frames_as: As = FramesAs.HDF5,
     frames_per_event: PerEvent = 1,
     output: Output = FOLDER,
@@ -155,7 +174,16 @@ def patterns(
     from simulated_beamline import modes
 
     common = _common(
-        output, rate, darks, seed, binning, flip_rows, sample, frames_as, frames_per_event
+        output,
+        rate,
+        darks,
+        seed,
+        binning,
+        flip_rows,
+        sample,
+        frames_as,
+        frames_per_event,
+        _pairs(about),
     )
     outlets = _outlets(
         zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
@@ -178,6 +206,7 @@ def frames(
     rate: Rate = 2.0,
     flip_rows: Flip = False,
     sample: Sample = "",
+    about: About = None,
     frames_as: As = FramesAs.HDF5,
     frames_per_event: PerEvent = 1,
     output: Output = FOLDER,
@@ -196,11 +225,27 @@ def frames(
     """
     from simulated_beamline import modes
 
-    common = _common(output, rate, 0, 1, 1, flip_rows, sample, frames_as, frames_per_event)
+    common = _common(
+        output, rate, 0, 1, 1, flip_rows, sample, frames_as, frames_per_event, _pairs(about)
+    )
     outlets = _outlets(
         zmq, prefix, _curve(curve_key, curve_clients), wait_for_subscriber, tiled_uri, drain
     )
     _take(lambda: modes.frames(common, folder, poni, mask, repeat), outlets, account)
+
+
+def _pairs(about: list[str] | None) -> dict[str, object]:
+    """Read KEY=VALUE; a value that is JSON is what it says, any other is text."""
+    found: dict[str, object] = {}
+    for pair in about or ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"--about {pair!r}: expected KEY=VALUE")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
 
 
 def _common(*values: object) -> Common:

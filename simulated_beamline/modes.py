@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class Common:
         sample_name: for the start document; '' takes the mode's own.
         frames_as: how frames are stored and announced.
         frames_per_event: frames that each event of 'primary' has.
+        about: more for the start document.
 
     Raises:
         BeamlineError: several frames an event in a form that has no place for them.
@@ -53,6 +55,7 @@ class Common:
     sample_name: str = ""
     frames_as: FramesAs = FramesAs.HDF5
     frames_per_event: int = 1
+    about: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def __post_init__(self) -> None:
         if self.frames_per_event > 1 and (
@@ -74,7 +77,7 @@ def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> Sc
     sample = reacting_sample(axis, wavelength, common.seed, kinetics.plateau_diameter_nm)
     exposure = Exposure(counts, frames, common.seed, common.flip_rows)
     scene = GrowthScene(projector, pixels, sample, kinetics, exposure)
-    name = common.sample_name or "PbS nanocrystals, hot injection"
+    name = "PbS nanocrystals, hot injection"
     return ScanRequest(
         mode="growth",
         scene=scene,
@@ -83,7 +86,7 @@ def growth(common: Common, kinetics: Kinetics, frames: int, counts: float) -> Sc
         darks=common.darks,
         rate_hz=common.rate_hz,
         output=common.output,
-        metadata=_metadata(name, wavelength),
+        metadata=_metadata(common, name, wavelength),
         frames_as=common.frames_as,
         frames_per_event=common.frames_per_event,
     )
@@ -124,7 +127,7 @@ def patterns(
         darks=common.darks,
         rate_hz=common.rate_hz,
         output=common.output,
-        metadata=_metadata(common.sample_name or folder.resolve().name, at_wavelength),
+        metadata=_metadata(common, folder.resolve().name, at_wavelength),
         frames_as=common.frames_as,
         frames_per_event=common.frames_per_event,
     )
@@ -166,7 +169,7 @@ def frames(
         darks=0,
         rate_hz=common.rate_hz,
         output=common.output,
-        metadata=_metadata(common.sample_name or folder.resolve().name, None),
+        metadata=_metadata(common, folder.resolve().name, None),
         frames_as=common.frames_as,
         frames_per_event=common.frames_per_event,
     )
@@ -189,11 +192,12 @@ def _stand(common: Common) -> tuple[Projector | StripProjector, Pixels, QAxis, f
     return Projector(geometry, axis), pixels, axis, geometry.wavelength
 
 
-def _metadata(sample_name: str, wavelength: float | None) -> dict[str, object]:
-    metadata: dict[str, object] = {"beamline_id": "simulated", "sample_name": sample_name}
+def _metadata(common: Common, usual_name: str, wavelength: float | None) -> dict[str, object]:
+    name = common.sample_name or usual_name
+    metadata: dict[str, object] = {"beamline_id": "simulated", "sample_name": name}
     if wavelength is not None:
         metadata["wavelength_angstrom"] = wavelength
-    return metadata
+    return {**metadata, **common.about}
 
 
 def _the_poni(folder: Path, poni: Path | None) -> Path:
