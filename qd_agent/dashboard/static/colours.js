@@ -11,16 +11,24 @@ export function colours() {
   };
 }
 
-/** Give what all plots share. */
+/** Give by how much all that is drawn is larger: with big numbers it is read from afar. */
+export function scale() {
+  return document.body.classList.contains("big") ? Math.max(1, document.documentElement.clientWidth / 1150) : 1;
+}
+
+/** Give what all plots share; `margin` as on a desk. */
 export function layout(more) {
   const c = colours();
+  const times = scale();
+  const around = more.margin || { l: 54, r: 14, t: 8, b: 48 };
   const axis = { gridcolor: c.grid, linecolor: c.grid, zeroline: false, tickcolor: c.grid, automargin: false, ticklabeloverflow: "allow" };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, sans-serif", size: 13, color: c.ink },
-    margin: { l: 54, r: 14, t: 8, b: 48 }, showlegend: false, hovermode: "closest",
+    font: { family: "system-ui, sans-serif", size: 13 * times, color: c.ink },
+    showlegend: false, hovermode: "closest",
     hoverlabel: { align: "left", bgcolor: c.panel, bordercolor: c.dim, font: { color: c.ink } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: c.dim, activecolor: c.blue }, ...more,
+    margin: Object.fromEntries(Object.entries(around).map(([side, px]) => [side, px * times])),
     xaxis: { ...axis, ...more.xaxis, title: { standoff: 6, ...more.xaxis.title } }, yaxis: { ...axis, ...(more.yaxis || {}) },
     ...(more.yaxis2 ? { yaxis2: { ...axis, ...more.yaxis2 } } : {}),
   };

@@ -72,7 +72,7 @@ export class HeatMap {
     const trace = {
       type: "heatmap", x, y: this.q, z, colorscale: "Cividis", zsmooth: "fast", hoverongaps: false,
       colorbar: {
-        thickness: 10, len: 1, title: { text: "I(Q)", side: "right" }, outlinewidth: 0,
+        thickness: 10, len: 1, title: { text: "I(Q), relative", side: "right" }, outlinewidth: 0,
         tickvals: TICKS.map(Math.log10), ticktext: TICKS.map(String),
       },
       hovertemplate: "%{x:.1f} " + axis.name + ", Q %{y:.2f}<extra></extra>",

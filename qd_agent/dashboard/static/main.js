@@ -309,6 +309,8 @@ onKeys({
   "?": () => turnDrawer("help-button", "help"), Escape: escape,
 });
 
+window.addEventListener("resize", () => mark("theme")); // sizes of what is drawn go with the window
+
 const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
 setTheme(kept("theme", dark ? "dark" : "light"));
 setLog(log);

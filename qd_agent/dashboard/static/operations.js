@@ -22,7 +22,7 @@ export function operationFacts(state, lineUp, now) {
 function latency(found) {
   if (!found) return ["none", "Latency", "no frame yet"];
   const ms = (value) => (value < 10000 ? `${Math.round(value)}` : `${fixed(value / 1000, 0)} 000`);
-  const text = `${ms(found.p50)} / ${ms(found.p95)} / ${ms(found.p99)} ms, p50 / p95 / p99 of ${found.frames} frames`;
+  const text = `p50 ${ms(found.p50)} · p95 ${ms(found.p95)} · p99 ${ms(found.p99)} ms`;
   return [found.p95 < 5000 ? "ok" : "warn", "Latency", text];
 }
 

@@ -22,9 +22,9 @@ export function drawPattern(element, curves, log, note) {
   }
   if (curves) annotations.push(...legend(c, curves.model !== undefined));
   Plotly.react(element, traces, layout({
-    margin: { l: 54, r: 10, t: 6, b: 48 },
+    margin: { l: 60, r: 10, t: 6, b: 48 },
     xaxis: { title: { text: "Q, Å⁻¹" }, range: [0.99, 15], anchor: "y2" },
-    yaxis: { title: { text: "I(Q)" }, domain: [0.3, 1], type: log ? "log" : "linear" },
+    yaxis: { title: { text: "I(Q), relative" }, domain: [0.3, 1], type: log ? "log" : "linear" },
     yaxis2: { title: { text: "residual" }, domain: [0, 0.22], nticks: 3, zeroline: true, zerolinecolor: c.dim },
     annotations, hovermode: false, uirevision: log ? "log" : "linear",
   }), CONFIG);

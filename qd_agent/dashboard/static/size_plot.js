@@ -1,6 +1,6 @@
 // Size against time: frames with their 68 and 90 % bands, those without a size with their reason.
 
-import { CONFIG, colours, layout } from "./colours.js";
+import { CONFIG, colours, layout, scale } from "./colours.js";
 import { inWords } from "./flags.js";
 import { clock, fixed, plain } from "./format.js";
 import { MOST_DRAWN, thin } from "./thin.js";
@@ -74,6 +74,7 @@ export function timeAxis(rows) {
 
 function sizeTraces(rows, x, newestKey) {
   const c = colours();
+  const times = scale();
   const sized = rows.filter((row) => row.diameter !== null);
   const clean = sized.filter((row) => row.flags.length === 0);
   const flagged = sized.filter((row) => row.flags.length > 0);
@@ -86,17 +87,17 @@ function sizeTraces(rows, x, newestKey) {
     ...band(sized, x, (r) => r.diameter - r.sd, (r) => r.diameter + r.sd, c.band68, "68 %"),
     {
       x: heated.map(x), y: heated.map((r) => r.temperature), yaxis: "y2", mode: "lines",
-      line: { color: c.orange, width: 1.5, dash: "dot" }, name: "temperature", hoverinfo: "skip",
+      line: { color: c.orange, width: 1.5 * times, dash: "dot" }, name: "temperature", hoverinfo: "skip",
     },
     // Hundreds of dots, each an element of its own, would make the page slow: older ones are a line.
-    { ...dots(dense ? clean : [], x, {}, "size"), mode: "lines", line: { color: c.blue, width: 1.5 } },
-    dots(dense ? clean.slice(-NEWEST_DOTS) : clean, x, { color: c.blue, size: 6 }, "size"),
-    dots(flagged, x, { color: c.panel, size: 8, symbol: "diamond", line: { color: c.pink, width: 2 } }, "flagged"),
+    { ...dots(dense ? clean : [], x, {}, "size"), mode: "lines", line: { color: c.blue, width: 1.5 * times } },
+    dots(dense ? clean.slice(-NEWEST_DOTS) : clean, x, { color: c.blue, size: 6 * times }, "size"),
+    dots(flagged, x, { color: c.panel, size: 8 * times, symbol: "diamond", line: { color: c.pink, width: 2 * times } }, "flagged"),
     {
-      ...dots(without, x, { color: c.panel, size: 8, line: { color: c.dim, width: 1.5 } }, "no size"),
+      ...dots(without, x, { color: c.panel, size: 8 * times, line: { color: c.dim, width: 1.5 * times } }, "no size"),
       y: without.map(() => 0.03), yaxis: "y3",
     },
-    dots(newest, x, { color: c.blue, size: 12, line: { color: c.ink, width: 2 } }, "newest"),
+    dots(newest, x, { color: c.blue, size: 12 * times, line: { color: c.ink, width: 2 * times } }, "newest"),
   ];
 }
 
