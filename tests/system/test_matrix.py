@@ -1,13 +1,15 @@
 """Every way in which documents come × every form in which frames come: the same answers.
 
 One beamline, in a process of its own, publishes each scan by ZMQ, Kafka and Tiled at once; three
-agents take it in by one of them each, while it goes on. A fourth reads it from the archive
-afterwards. A fifth gets the same scan (the same pixels and readings) from a RunEngine in its own
-process. Each has books, router, reader and reducer of its own; all share the model.
+agents take it in by one of them each, while it goes on. Afterwards the command `qd-agent replay`
+reads it from the archive. A fourth agent gets the same scan (the same pixels and readings) from a
+RunEngine in its own process. Each has books, router, reader and reducer of its own; the agents
+share the model.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import select
@@ -25,7 +27,7 @@ from qd_agent.agent import Agent, Patience, Stages
 from qd_agent.config import Config
 from qd_agent.core.errors import Unavailable
 from qd_agent.core.ports import DocumentSource
-from qd_agent.core.prediction import Verdict
+from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.documents import (
     KafkaSettings,
     TiledStreamSettings,
@@ -40,6 +42,7 @@ from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
 from qd_agent.reduction import open_reducers
 from tests.helpers import matrix_beamline, records
+from tests.helpers.commands import qd_agent
 from tests.helpers.kafka import Cluster
 from tests.helpers.rig import ROOT, free_port
 from tests.helpers.servers import running_tiled
@@ -150,6 +153,15 @@ class Stand:
         self.cells.append(made)
         return made
 
+    def replay(self, form: str, run_uid: str, tiled: RunningServer) -> list[dict]:
+        """Let the command read a run from the archive and size it; give its answers."""
+        key, config = self.folder / "tiled.key", self.folder / f"replay-{form}.yaml"
+        key.write_text(tiled.secret)
+        more = {"data": f"replay-{form}", "tiled": {"api_key_file": "tiled.key"}}
+        config.write_text(json.dumps({**self.tree(form), **more}, default=str))
+        said = qd_agent("replay", tiled.url, "--config", config, "--run", run_uid, "--json")
+        return [Prediction.model_validate_json(line).model_dump() for line in said.splitlines()]
+
     def close(self) -> None:
         for cell in self.cells:
             cell.ledger.close()
@@ -179,14 +191,11 @@ class Matrix:
         beamline.stdin.write(f"{form}\n")
         run_uid = read_line(beamline, list(cells.values()))
         found = {name: cell.finish(run_uid) for name, cell in cells.items()}
-        archive, reads = stand.cell("archive", form, None), door(self.tiled)
-        archive.agent.note_all(reads.read(run_uid, {}) or [])
-        reads.close()
         source = InProcessSource(stand.folder)
         inside = stand.cell("in-process", form, source)
         wanted = matrix_beamline.request(stand.beamline_folder, form)
         found |= {
-            "archive": archive.finish(run_uid),
+            "archive": stand.replay(form, run_uid, self.tiled),
             "in-process": inside.finish(matrix_beamline.scan(wanted, [source.put])),
         }
         source.close()
@@ -269,9 +278,10 @@ def plain(prediction: dict, source: str, form: str) -> dict[str, object]:
     """All that is the same however documents come, one level deep."""
     left_out = {"publication_time", "latency_ms", "provenance"}
     # Another run of the same scan: its name and its time are its own.
-    own = {"key.run_uid", "frame_time"} if source == "in-process" else set[str]()
+    dated = {"frame_time", "quality.dark_age_s"}
+    own = {"key.run_uid", *dated} if source == "in-process" else set[str]()
     if form == "fly":  # its frames have no events, so their time is when they were announced
-        own |= {"frame_time"}
+        own |= dated
     flat: dict[str, object] = {}
     for name, value in prediction.items():
         if name in left_out:
