@@ -11,10 +11,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tests.helpers.browser import Browser, Page, browser, needs_chromium, page
 from tests.helpers.dashboard import headline, opened, private, running_dashboard
 from tests.helpers.predictions import PROVENANCE, Record, refused, sized
 from tests.helpers.predictions import opened as run_opened
-from tests.helpers.servers import running_redis
+from tests.helpers.servers import redis_client, running_redis
 from tests.helpers.stage import Stage, frames, stage
 
 __all__ = ["browser", "page", "stage"]
@@ -92,6 +93,40 @@ def test_two_browsers_see_the_same(stage: Stage, browser: Browser):
     )
     first.close()
     second.close()
+
+
+def test_many_viewers_ask_no_more_of_redis_than_one_does(stage: Stage):
+    """What a viewer sees was read once for all of them; the agent has its Redis to itself."""
+    stage.begin("watched")
+    stage.publish(*frames("watched", range(1, 6)))
+    with redis_client(stage.server) as client, ExitStack() as seats:
+        asked: list[int] = []
+        for more, numbers in ((1, range(6, 26)), (29, range(26, 46))):
+            for _ in range(more):
+                viewer = _events(stage.address, "")
+                seats.callback(viewer.close)
+                while len(next(viewer)[2].get("rows", ())) < numbers.start - 1:
+                    pass
+            before = _reads(client)
+            for prediction in frames("watched", numbers):
+                stage.publish(prediction)
+                _read_until(viewer, prediction.key.seq_num)
+            asked.append(_reads(client) - before)
+    alone, crowded = asked
+    assert alone >= 20
+    assert crowded <= 1.5 * alone
+
+
+def _reads(client: Any) -> int:
+    stats = client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("xrange", "xread"))
+
+
+def _read_until(viewer: Iterator[tuple[str, str, dict]], seq_num: int) -> None:
+    """Read a stream of events until it has told of a frame."""
+    for kind, _, told in viewer:
+        if kind == "frames" and seq_num in [row[2] for row in told["rows"]]:
+            return
 
 
 def test_a_target_is_kept_and_answered(stage: Stage, page: Page):
@@ -228,7 +263,7 @@ def _first_event(address: str, last: str, kind: str) -> tuple[str, dict]:
     return next((number, told) for name, number, told in _events(address, last) if name == kind)
 
 
-def _events(address: str, last: str) -> Iterator[tuple[str, str, dict]]:
+def _events(address: str, last: str) -> Generator[tuple[str, str, dict]]:
     """Kind, id and content of every event that a browser gets that saw `last`."""
     asked = urllib.request.Request(f"{address}api/events", headers={"Last-Event-ID": last})
     number = kind = ""
