@@ -243,8 +243,8 @@ class CountReducer(ABC):
 
 
 def _share(some: Bool, used: Bool) -> float:
-    """Give the share of the used pixels."""
-    return float(np.count_nonzero(some & used) / np.count_nonzero(used))
+    """Give the share that some of the used pixels have of all used ones."""
+    return float(np.count_nonzero(some) / np.count_nonzero(used))
 
 
 _MEANING = {
