@@ -107,7 +107,8 @@ def retry(
 ) -> None:
     """Have set-aside frames tried anew; the new answer replaces their record in every store.
 
-    A running agent takes them up at once, otherwise the next start does.
+    A running agent takes them up at once, otherwise the next start does. With CONFIG.yaml,
+    wavelengths that contradicted each other are judged by its paths, units and tolerance.
 
     \b
     Examples:

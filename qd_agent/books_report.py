@@ -12,6 +12,8 @@ from pathlib import Path
 
 from qd_agent.config import SINKS, Config, load_config
 from qd_agent.core.errors import Fatal, Mistake
+from qd_agent.core.frame import Declared
+from qd_agent.documents import judge_again
 from qd_agent.ledger import Books, Look, RunRecord
 
 
@@ -51,16 +53,25 @@ def print_set_aside(
 def retry_set_aside(
     config: Path | None, data: Path | None, run_uid: str | None, seq_num: int | None
 ) -> None:
-    """Open set-aside frames again, and say who takes them up."""
+    """Open set-aside frames again, and say who takes them up.
+
+    With a configuration, wavelengths that contradicted each other are judged by it.
+    """
     folder = _folder(config, data)
+    # Without one, what was declared stays as it was found.
+    judge = {} if config is None else {"judge": _judge_by(load_config(config))}
     with _books(folder) as books:
         uid = None if run_uid is None else _full_uid(books, run_uid)
-        count = books.retry(uid, seq_num)
+        count = books.retry(uid, seq_num, **judge)
     if not count:
         _say("no such frame is set aside")
         return
     who = "the running agent takes them up" if _in_use(folder) else "the next start takes them up"
     _say(f"{count} frames are to be tried anew; {who}")
+
+
+def _judge_by(config: Config) -> Callable[[Declared], Declared]:
+    return lambda declared: judge_again(declared, config.metadata)
 
 
 def reconcile_books(config: Path, run_uid: str | None, wait_s: float) -> bool:

@@ -17,6 +17,7 @@ from qd_agent.documents.settings import (
 )
 
 if TYPE_CHECKING:
+    from qd_agent.core.frame import Declared
     from qd_agent.core.ports import DocumentSource
     from qd_agent.documents.router import Router
     from qd_agent.documents.tiled_stream import TiledDoor
@@ -29,6 +30,7 @@ __all__ = [
     "SourceSettings",
     "TiledStreamSettings",
     "ZmqSettings",
+    "judge_again",
     "open_router",
     "open_source",
 ]
@@ -72,3 +74,10 @@ def open_router(
     from qd_agent.documents.router import Router  # noqa: PLC0415 - event_model is heavy
 
     return Router(settings, time.time if live else None, metadata)
+
+
+def judge_again(declared: Declared, metadata: MetadataSettings) -> Declared:
+    """Judge what contradicted itself once more, by the paths and units of now."""
+    from qd_agent.documents.wavelengths import look_again  # noqa: PLC0415 - wanted only here
+
+    return look_again(declared, metadata)

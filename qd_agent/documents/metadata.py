@@ -11,6 +11,7 @@ from typing import cast
 from qd_agent.core.frame import Declared, FrameReference, Happening, RunClosed
 from qd_agent.documents.metadata_settings import UNITS, DeclaredPath, MetadataSettings, read_path
 from qd_agent.documents.run import scalar_readings
+from qd_agent.documents.wavelengths import LIMITS, conflict_of, place_of
 
 QUANTITIES = ("wavelength", "monitor", "exposure", "temperature")
 OTHER_RUNS = ("dark_run", "background_run")
@@ -23,7 +24,7 @@ _UID = re.compile(rf"[\w.-]{{1,{MAX_UID}}}", re.ASCII)
 """Uids that may be looked up; event-model asks for no form, all that is in use fits."""
 
 _LIMITS: Mapping[str, tuple[float, float]] = {
-    "wavelength": (1e-4, 100.0),
+    "wavelength": LIMITS,
     "monitor": (-1e300, 1e300),
     "exposure": (1e-9, 1e9),
     "temperature": (-273.15, 1e5),
@@ -141,14 +142,13 @@ class Metadata:
         conflict = place = ""
         for quantity, paths in self._paths.items():
             known = {text: value for part in parts for text, value in part.get(quantity, ())}
-            found = [(path.text, known[path.text]) for path in paths if path.text in known]
+            found = [(path, known[path.text]) for path in paths if path.text in known]
             if not found:
                 flags.append(f"{quantity}_missing")
                 continue
-            place = found[0][0] if quantity == "wavelength" else place
             values[quantity] = found[0][1]
             if quantity == "wavelength":
-                conflict = _conflict(found, self._tolerance)
+                place, conflict = place_of(found[0][0]), conflict_of(found, self._tolerance)
         others = run.others
         if self._others["background_run"] and "background_run" not in others:
             flags.append("background_missing")
@@ -160,19 +160,6 @@ class Metadata:
             others.get("dark_run", ""),
             others.get("background_run", ""),
         )
-
-
-def _conflict(found: Sequence[Found], tolerance: float) -> str:
-    """Name the two wavelengths that disagree most, when they do; '' when all agree."""
-    low = min(found, key=lambda one: one[1])
-    high = max(found, key=lambda one: one[1])
-    if high[1] <= low[1] * (1.0 + tolerance):
-        return ""
-    first, second = sorted((low, high), key=found.index)
-    return (
-        f"the wavelength is {first[1]:.6g} Å in {first[0]} but {second[1]:.6g} Å in {second[0]}: "
-        f"they differ by more than {tolerance:.3g} of it, so no size is given; correct one of them"
-    )
 
 
 def _configured(doc: Mapping[str, object]) -> dict[str, object]:

@@ -6,14 +6,25 @@ Also used beside a running agent, from another process.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from qd_agent.core.frame import Declared
 from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.ledger.agenda import Agenda
 from qd_agent.ledger.database import Database
-from qd_agent.ledger.records import Account, Request, RunRecord, SetAside, expected_frames
+from qd_agent.ledger.records import (
+    Account,
+    Request,
+    RunRecord,
+    SetAside,
+    expected_frames,
+    reference_from_json,
+    reference_to_json,
+)
 
 SAMPLE, DARK = "sample", "dark"
 
@@ -157,10 +168,20 @@ class Books:
             for run, stream, data_key, seq, index, revision, prediction in rows
         ]
 
-    def retry(self, run_uid: str | None = None, seq_num: int | None = None) -> int:
+    def retry(
+        self,
+        run_uid: str | None = None,
+        seq_num: int | None = None,
+        judge: Callable[[Declared], Declared] = lambda declared: declared,
+    ) -> int:
         """Open set-aside frames again; the agent takes them up. Gives how many there are.
 
         Their record stays in the stores until there is a new one, which replaces it.
+
+        Args:
+            run_uid: of this run only.
+            seq_num: of this number only.
+            judge: says anew what is declared of each.
         """
         with self._db.transaction() as db:
             ids = db.execute(
@@ -182,6 +203,8 @@ class Books:
                 ),
             ).fetchall()
             db.executemany("DELETE FROM outbox WHERE frame_id = ?", ids)
+            for (frame_id,) in ids:
+                _judge(db, int(frame_id), judge)
         return len(ids)
 
     # -- requests --------------------------------------------------------------------------
@@ -225,3 +248,13 @@ class Books:
 
 def _field(prediction: object, name: str) -> object:
     return json.loads(str(prediction))[name]
+
+
+def _judge(db: sqlite3.Connection, frame_id: int, judge: Callable[[Declared], Declared]) -> None:
+    """Write down anew what is declared of a frame, where that has changed."""
+    ((text,),) = db.execute("SELECT reference FROM frames WHERE id = ?", (frame_id,)).fetchall()
+    reference = reference_from_json(str(text), None)
+    judged = replace(reference, declared=judge(reference.declared))
+    if judged != reference:
+        told = reference_to_json(judged)
+        db.execute("UPDATE frames SET reference = ? WHERE id = ?", (told, frame_id))

@@ -12,7 +12,7 @@ from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Prediction, Sized, Verdict
-from qd_agent.documents import MetadataSettings, RouterSettings, open_router
+from qd_agent.documents import MetadataSettings, RouterSettings, judge_again, open_router
 from qd_agent.health import Health
 from qd_agent.intake import DocumentQueue
 from qd_agent.ledger import Ledger, Todo
@@ -497,4 +497,13 @@ def test_frames_with_two_wavelengths_are_set_aside_and_both_are_named(tmp_path: 
         assert "0.1839 Å in start.beamline.wavelength" in prediction.reason
         assert "0.17712 Å in configuration.mono.mono_energy" in prediction.reason
     assert len(rig.predictions()) == 2
+    assert rig.ledger.retry(judge=lambda declared: judge_again(declared, METADATA)) == 2
+    rig.agent.work_all()
+    assert {p.verdict for p in rig.predictions()} == {Verdict.BAD_FRAME}, "nothing was put right"
+    right = METADATA.model_copy(update={"wavelength": ["start.beamline.wavelength"]})
+    assert rig.ledger.retry(judge=lambda declared: judge_again(declared, right)) == 2
+    rig.agent.work_all()
+    answers = rig.predictions()
+    assert {(p.verdict, p.revision) for p in answers} == {(Verdict.SIZED, 2)}
+    assert {p.readings["wavelength_angstrom"] for p in answers} == {0.1839}
     rig.ledger.close()

@@ -1,6 +1,8 @@
 """The books from the command line, beside a ledger that no agent uses."""
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from typer.testing import CliRunner, Result
 from qd_agent.cli import app
 from qd_agent.config import SINKS
 from qd_agent.core.errors import Mistake
-from qd_agent.core.frame import RunClosed, RunOpened
+from qd_agent.core.frame import Declared, RunClosed, RunOpened
 from qd_agent.core.prediction import Estimate, Verdict
 from qd_agent.ledger import Ledger
 from tests.helpers import records
@@ -59,6 +61,26 @@ def test_a_retried_frame_is_open_again(data: Path):
     assert (run["set_aside"], run["open"]) == (0, 1)
     again = call("set-aside", "retry", "--data", str(data))
     assert "no such frame" in again.stdout
+
+
+def test_a_wavelength_that_was_put_right_is_looked_at_again(tmp_path: Path):
+    conflict = "the wavelength is 0.2 Å in start.w but 0.1 Å in start.v: they differ by more than"
+    reference = replace(
+        records.reference(), declared=Declared({"wavelength": 0.2}, "start.w", (), conflict)
+    )
+    (tmp_path / "agent").mkdir()
+    ledger = Ledger(tmp_path / "agent" / "ledger.sqlite", "pbs", SINKS)
+    ledger.open_run(RunOpened(reference.key.run_uid, 1.0, {}))
+    ledger.see(reference)
+    bad = Estimate(verdict=Verdict.BAD_FRAME, reason=conflict)
+    ledger.predict(records.prediction(estimate=bad), None, None)
+    config = tmp_path / "agent.yaml"
+    config.write_text("{data: agent, reduction: {poni: a.poni}, metadata: {wavelength: start.v}}\n")
+    assert "1 frames are to be tried anew" in call("set-aside", "retry", str(config)).stdout
+    todo = ledger.next_retry(time.time())
+    ledger.close()
+    assert todo is not None
+    assert todo.reference.declared == Declared({"wavelength": 0.1}, "start.v")
 
 
 def test_a_folder_without_a_ledger_and_an_unknown_run_are_named(data: Path, tmp_path: Path):

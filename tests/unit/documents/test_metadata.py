@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from qd_agent.config import load_config
 from qd_agent.core.errors import Mistake
 from qd_agent.core.frame import Declared, FrameReference, RunOpened
-from qd_agent.documents import MetadataSettings, RouterSettings, open_router
+from qd_agent.documents import MetadataSettings, RouterSettings, judge_again, open_router
 from qd_agent.documents.metadata_settings import KEV_ANGSTROM
 from qd_agent.reference import render
 from tests.helpers.baseline import BEFORE, run_with_a_baseline
@@ -62,7 +62,9 @@ def test_a_wavelength_is_read_in_its_unit(value, unit: str, angstrom: float):
     settings = MetadataSettings(wavelength=[f"start.beam.value{unit}"])
     found = declared(settings, {"beam": {"value": value}})
     assert found.values["wavelength"] == pytest.approx(angstrom, rel=1e-6)
-    assert found.wavelength_place == "start.beam.value"
+    assert found.wavelength_place == " ".join(
+        ["start.beam.value", *(f"({u})" for u in unit.split())]
+    )
 
 
 def test_the_first_path_that_says_something_is_taken():
@@ -101,6 +103,65 @@ def test_wavelengths_that_disagree_are_both_named():
     assert declared(wide, {"w": 0.1839}, {"mono": {"mono_energy": 67.6}}).conflict == ""
 
 
+def test_of_three_wavelengths_all_are_named():
+    settings = MetadataSettings(wavelength=["start.a", "start.b nm", "start.c keV"])
+    found = declared(settings, {"a": 0.18, "b": 0.019, "c": 62.0})
+    assert found.conflict.partition(": they")[0] == (
+        "the wavelength is 0.18 Å in start.a but 0.199975 Å in start.c (keV) "
+        "and 0.19 Å in start.b (nm)"
+    )
+
+
+PUT_RIGHT = {
+    "a path removed": ({"wavelength": "start.w"}, ("start.w", 0.1839), ""),
+    "the other removed": (
+        {"wavelength": "configuration.mono.energy eV"},
+        ("configuration.mono.energy (eV)", 0.1839), ""),
+    "a unit corrected": (
+        {"wavelength": ["start.w", "configuration.mono.energy eV"]}, ("start.w", 0.1839), ""),
+    "a wide tolerance does not help": (
+        {"wavelength": ["start.w", "configuration.mono.energy keV"], "wavelength_tolerance": 0.1},
+        ("start.w", 0.1839), "0.000183901 Å in configuration.mono.energy (keV)"),
+    "a unit that cannot be meant": (
+        {"wavelength": ["configuration.mono.energy nm", "start.w"]}, ("start.w", 0.1839), ""),
+    "nothing declared": ({}, ("", None), ""),
+    "another path, unknown then": ({"wavelength": "start.x"}, ("", None), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUT_RIGHT)
+def test_a_conflict_is_judged_anew_by_the_paths_and_units_of_now(name: str):
+    wrong = MetadataSettings(
+        wavelength=["start.w", "configuration.mono.energy keV"], exposure="start.exposure"
+    )
+    found = declared(wrong, {"w": 0.1839, "exposure": 2.0}, {"mono": {"energy": 67419.0}})
+    assert found.conflict
+    settings, (place, wavelength), conflict = PUT_RIGHT[name]
+    judged = judge_again(found, MetadataSettings.model_validate(settings))
+    assert judged.wavelength_place == place
+    known = [] if wavelength is None else [pytest.approx(wavelength, rel=1e-5)]
+    assert [v for name, v in judged.values.items() if name == "wavelength"] == known
+    assert judged.values["exposure"] == 2.0
+    assert conflict in judged.conflict
+    assert bool(judged.conflict) == bool(conflict)
+    assert ("wavelength_missing" in judged.flags) == name.startswith("another")
+
+
+def test_a_single_wavelength_against_the_geometry_s_is_judged_anew_too():
+    settings = MetadataSettings(wavelength="start.w nm", wavelength_tolerance=0.01)
+    found = declared(settings, {"w": 0.1839})
+    assert (found.conflict, found.values) == ("", {"wavelength": pytest.approx(1.839)})
+    assert judge_again(found, settings) is found
+    right = judge_again(found, MetadataSettings(wavelength="start.w"))
+    assert (right.values["wavelength"], right.wavelength_place) == (
+        pytest.approx(0.1839),
+        "start.w",
+    )
+    assert judge_again(found, MetadataSettings()).values == {}
+    nothing = declared(MetadataSettings(exposure="start.w"), {"w": 2.0})
+    assert judge_again(nothing, settings) is nothing
+
+
 def test_the_sample_s_name_becomes_one_short_line_of_the_run_s_metadata():
     settings = MetadataSettings(sample=["start.specimen.label", "start.who"])
     start = {"specimen": {"label": "  PbS\n\x1b[2J7 " + "x" * 500}, "sample_name": "old"}
@@ -124,7 +185,7 @@ def test_what_a_baseline_reads_before_the_frames_counts_for_all_of_them():
     found = [h for name, doc in documents for h in router.route(name, doc)]
     frames = [h.declared for h in found if isinstance(h, FrameReference)]
     assert [d.values["wavelength"] for d in frames] == pytest.approx([KEV_ANGSTROM / BEFORE] * 2)
-    assert {d.wavelength_place for d in frames} == {"event.energy"}
+    assert {d.wavelength_place for d in frames} == {"event.energy (keV)"}
     assert [d.values["temperature"] for d in frames] == [100.0, 101.0], "the frame's own goes first"
     assert {d.flags for d in frames} == {()}
 
