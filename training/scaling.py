@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import logit
 
 from qd_agent.inference.calibration import Calibration, Conditions, Scaling
 from qd_agent.inference.combination import TWO_SIDED_90, Marginal, conditions_of, weighed
@@ -54,7 +56,11 @@ def scale_uncertainties(
 def sharpen_classes(
     calibration: Calibration, found: Sequence[Examined], sample: Sample, sized: Bool
 ) -> Calibration:
-    """Scale of the class probabilities that makes the true classes of what is sized most likely."""
+    """Class probabilities that make the true classes of what is sized most likely.
+
+    First their scale, then slope and shift of the most probable one's logit: the tails of one
+    distribution do not fit all patterns (with the scale alone, 97.6 % meant 95.3 % of 1749).
+    """
     chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
     some = [found[i] for i in chosen]
     numbers = [weighed(one.reading, one.fit, calibration)[0] for one in some]
@@ -70,7 +76,27 @@ def sharpen_classes(
         return -float(np.log(np.maximum(likely, 1e-9)).sum())
 
     best = min(SHARPNESS, key=loss) if chosen else 1.0
-    return calibration.model_copy(update={"classes": best})
+    said = [
+        class_probabilities(n.mean, best * f * n.sd)
+        for n, f in zip(numbers, factors.tolist(), strict=True)
+    ]
+    confidence = _confidence(np.array(said).reshape(-1, CLASSES_NM.size), np.array(true))
+    return calibration.model_copy(update={"classes": best, "confidence": confidence})
+
+
+def _confidence(said: Float, true: npt.NDArray[np.intp]) -> tuple[float, float]:
+    """Slope and shift of a logistic regression of 'right' on the logit of the confidence."""
+    right = said.argmax(axis=1) == true
+    if right.all() or not right.any():
+        return 1.0, 0.0
+    x = logit(np.clip(said.max(axis=1), 1e-6, 1.0 - 1e-6))
+
+    def loss(line: Float) -> float:
+        odds = line[0] * x + line[1]
+        return float(np.logaddexp(0.0, np.where(right, -odds, odds)).mean())
+
+    found = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return max(0.1, float(found[0])), float(found[1])
 
 
 def _step(distance: Float, reaches: Float, further: Float) -> float:

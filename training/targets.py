@@ -39,7 +39,7 @@ class Effort:
 
     centres: int = 850
     per_band: int = 25
-    priors: int = 1500
+    priors: int = 6000
     seed: int = 7_000
 
 

@@ -117,6 +117,11 @@ class Calibration(BaseModel):
         description="factor on the calibrated standard deviation, without the systematic term, "
         "that makes the scale of the classes' t distribution",
     )
+    confidence: tuple[float, float] = Field(
+        default=(1.0, 0.0),
+        description="slope and shift of the logit of the most probable class, so that it is right "
+        "as often as it says (Platt's scaling); the others share what is left",
+    )
 
     def fits(self, fraction: float, hypothesis: int) -> tuple[float, float]:
         """Factors on what the fit states for the number and the volume-weighted average."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.inference.calibration import Calibration, Conditions
-from qd_agent.inference.distribution import class_probabilities
+from qd_agent.inference.distribution import as_sure_as_right, class_probabilities
 from qd_agent.inference.explanation import Fit
 from qd_agent.inference.hypotheses import HYPOTHESES
 
@@ -132,7 +132,10 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration) -> Answer:
         interval_volume=interval_volume,
         dispersion=(1 - share) * reading.dispersion + share * spread,
         # What simulations lack widens the interval; the classes say what simulations support.
-        classes=class_probabilities(number.mean, calibration.classes * factor * number.sd),
+        classes=as_sure_as_right(
+            class_probabilities(number.mean, calibration.classes * factor * number.sd),
+            *calibration.confidence,
+        ),
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr
+from scipy.special import expit, logit, stdtr
 
 Float = npt.NDArray[np.float64]
+
+_SURE = (1e-6, 1.0 - 1e-6)
 
 CLASSES_NM: Float = np.arange(2.0, 10.01, 0.5)
 """The 17 published classes, nm."""
@@ -50,6 +54,26 @@ def class_probabilities(mean: float, scale: float) -> tuple[float, ...]:
     borders = 0.5 * (CLASSES_NM[:-1] + CLASSES_NM[1:])
     below = stdtr(CLASS_FREEDOM, (borders - mean) / max(scale, 1e-6))
     return tuple(float(p) for p in np.diff(np.concatenate([[0.0], below, [1.0]])))
+
+
+def as_sure_as_right(
+    probabilities: Sequence[float], slope: float, shift: float
+) -> tuple[float, ...]:
+    """Give the classes a confidence that holds: logit p' = slope · logit p + shift of the largest.
+
+    The others keep their proportions, and the largest stays the largest (Platt 1999, "Probabilistic
+    outputs for support vector machines").
+    """
+    given = np.clip(np.asarray(probabilities, dtype=np.float64), 0.0, 1.0)
+    top = int(given.argmax())
+    rest = given.sum() - given[top]
+    said = float(expit(slope * logit(np.clip(given[top], *_SURE)) + shift))
+    if rest <= 0.0:
+        return tuple(given.tolist())
+    least = given.max(initial=0.0, where=np.arange(given.size) != top) / rest
+    made = given * ((1.0 - max(said, least / (1.0 + least))) / rest)
+    made[top] = max(said, least / (1.0 + least))
+    return tuple(made.tolist())
 
 
 def _edges(centres: Float) -> Float:

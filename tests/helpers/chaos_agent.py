@@ -3,7 +3,7 @@
 QD_CHAOS is empty (the agent as it is), or some of these, separated by ";":
 
 - `POINT:N`: SIGKILL at the Nth passage of a point of `POINTS`
-- `fsize:BYTES`: no file may grow beyond its ledger's size plus BYTES
+- `fsize:BYTES`: no file may be written beyond its first BYTES, as where the disk's quota ends
 - `pages:N`: the ledger may grow by N pages
 - `prune:SECONDS`: old runs leave the ledger so often, not hourly
 - `fit:N`: the explaining fit, by far the dearest step, is made for every Nth pattern only; those
@@ -16,14 +16,12 @@ Nothing but what is named is changed, and nothing without QD_CHAOS.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import itertools
 import os
 import resource
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -106,20 +104,13 @@ def _die(point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _limit_files(spare: int) -> None:
-    """Files may not grow beyond the largest of the ledger's files plus `spare` bytes."""
-    folder = Path(os.environ["QD_CHAOS_DATA"])
-    _give_back_pages(folder / "ledger.sqlite")
-    size = max((p.stat().st_size for p in folder.glob("ledger.sqlite*")), default=0)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + spare, resource.RLIM_INFINITY))
+def _limit_files(size: int) -> None:
+    """Nothing may be written beyond the first `size` bytes of a file (EFBIG).
 
-
-def _give_back_pages(ledger: Path) -> None:
-    """Leave the ledger no free pages, so that it has to grow, however many runs were before."""
-    if ledger.exists():
-        with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    Both the ledger and its log are larger before long, however many free pages there are: a limit
+    on growth alone is not reached while what was delivered makes room for what is new.
+    """
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def _limit_pages(spare: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.helpers.chaos_agent import POINTS
 
-FULL = ("fsize:24576", "pages:2")
+FULL = ("fsize:1048576", "pages:2")
 """The two ways in which the ledger's disk is made full."""
 STORE_FAULTS = (
     "Redis stopped and started",

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qd_agent.inference.distribution import (
     CLASSES_NM,
+    as_sure_as_right,
     class_probabilities,
     moments,
     quantile,
@@ -44,6 +47,25 @@ def test_sizes_beyond_the_classes_go_to_the_outermost():
     assert class_probabilities(1.2, 0.01)[0] == pytest.approx(1.0, abs=1e-3)
     assert class_probabilities(21.2, 0.01)[-1] == pytest.approx(1.0, abs=1e-3)
     assert class_probabilities(4.0, 0.0)[4] == pytest.approx(1.0)
+
+
+@settings(deadline=None)
+@given(st.floats(1.0, 11.0), st.floats(0.01, 3.0), st.floats(0.1, 2.0), st.floats(-1.0, 1.0))
+def test_a_confidence_that_holds_changes_no_answer(size, scale, slope, shift):
+    said = class_probabilities(size, scale)
+    meant = as_sure_as_right(said, slope, shift)
+    assert sum(meant) == pytest.approx(1.0)
+    assert all(0.0 <= p <= 1.0 for p in meant)
+    assert meant[int(np.argmax(said))] == pytest.approx(max(meant))
+
+
+def test_the_logit_of_the_most_probable_class_is_scaled_and_the_others_keep_their_proportions():
+    said = (0.1, 0.3, 0.6)
+    meant = as_sure_as_right(said, 0.5, 0.0)
+    assert meant[2] == pytest.approx(1.0 / (1.0 + np.sqrt(0.4 / 0.6)))
+    assert meant[1] / meant[0] == pytest.approx(3.0)
+    assert as_sure_as_right(said, 1.0, 0.0) == pytest.approx(said)
+    assert as_sure_as_right((0.0, 1.0), 0.5, 0.0) == (0.0, 1.0)
 
 
 def test_temperature_flattens():
