@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -260,11 +261,12 @@ def running_chromium(folder: Path) -> Iterator[Browser]:
         with connect(_debugging_address(folder, process), max_size=None, compression=None) as line:
             yield Browser(line)
     finally:
-        process.terminate()
+        # The whole group: the program may be a script that has started the browser.
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

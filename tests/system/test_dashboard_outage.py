@@ -1,12 +1,13 @@
 """A killed agent is seen on the page: the pill turns stale and then old, and fresh again after."""
 
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.browser import Page, browser, needs_chromium, page
 from tests.helpers.dashboard import opened, running_dashboard
-from tests.helpers.rig import Rig
+from tests.helpers.rig import Rig, free_port
 from tests.helpers.servers import running_redis
 
 __all__ = ["browser", "page"]
@@ -32,13 +33,21 @@ def test_a_killed_agent_turns_the_pill_stale_then_old_and_its_return_fresh(
         store = {"url": redis.url, "password_file": "redis.secret"}
         # A frame now and then for longer than the test lasts, so that none is missing at the end.
         growth = ("growth", "--frames", "400", "--rate", "1", "--darks", "1", "--binning", "4")
-        agent, _ = rig.start_both(*growth, redis=store)
+        port = free_port()
+        agent, _ = rig.start_both(*growth, redis=store, metrics={"port": port})
         with running_dashboard("--data", tmp_path / "stores") as address:
             opened(page, address, 4)
             page.wait("document.getElementById('pill').classList.contains('fresh')")
             page.run(WATCH_THE_PILL)
+            assert asked(port, "/healthz")[0] == 200
+            code, metrics = asked(port, "/metrics")
+            assert code == 200
+            assert "qd_source_connected 1.0" in metrics
+            assert 'qd_sink_up{sink="redis"} 1.0' in metrics
             agent.kill()
             agent.wait()
+            with pytest.raises(ConnectionRefusedError):
+                asked(port, "/healthz")
             page.wait("turns.includes('stale')", 60)
             page.wait("turns.includes('old')", 120)
             page.wait("document.getElementById('pill-hint').textContent === 'no agent reports'", 60)
@@ -52,3 +61,15 @@ def test_a_killed_agent_turns_the_pill_stale_then_old_and_its_return_fresh(
             rig.start_agent(rig.folder / "agent.yaml")
             page.wait("document.getElementById('pill').classList.contains('fresh')", 90)
             page.wait("document.querySelectorAll('#operations .bad').length === 0", 60)
+            assert asked(port, "/healthz")[0] == 200
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    """Ask the agent as Prometheus does."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()

@@ -35,6 +35,30 @@ def patterns(stage: Stage, page: Page) -> Page:
     return page
 
 
+def test_sizes_have_their_bands_target_and_temperature(patterns: Page):
+    page = patterns
+    page.click("#target")
+    page.send("Input.insertText", text="5.5")
+    page.press("Tab")
+    page.wait("document.getElementById('target-label').textContent === 'Time to 5.50 nm'")
+    drawn, lines = page.run(
+        "(() => { const p = document.getElementById('size-plot');"
+        " return [Object.fromEntries(p.data.map((t) => [t.name, [[...t.x], [...t.y]]])),"
+        " p.layout.shapes]; })()"
+    )
+    x, y = drawn["flagged"]
+    assert y == [4 + n / 100 for n in range(1, 21)]
+    assert x == pytest.approx(range(20), abs=1e-3), "s since the first frame"
+    there_and_back = [*x, *reversed(x)]
+    assert drawn["90 %"] == [there_and_back, [4.2] * 20 + [3.9] * 20]
+    upper, lower = [size + 0.05 for size in y], [size - 0.05 for size in reversed(y)]
+    assert drawn["68 %"] == [there_and_back, pytest.approx([*upper, *lower])]
+    assert drawn["temperature"] == [x, [120.5] * 20]
+    assert [(line["y0"], line["y1"]) for line in lines if line["line"]["dash"] == "dash"] == [
+        (5.5, 5.5)
+    ]
+
+
 def test_the_cursor_on_the_heat_map_chooses_the_pattern(patterns: Page):
     page = patterns
     page.wait("document.querySelector('#heat-plot .heatmaplayer image') !== null")
