@@ -175,10 +175,10 @@ class CountReducer(ABC):
         if dark is not None:
             check_dark(dark, values)
             invalid = invalid | dark.left_out
-        quality["saturated_share"] = 0.0
         saturated = self._saturated(frame, invalid, used)
+        if self._counting.saturation is not None:
+            quality["saturated_share"] = 0.0 if saturated is None else _share(saturated, used)
         if saturated is not None:
-            quality["saturated_share"] = _share(saturated, used)
             invalid = invalid | saturated
             flags.append("saturated_pixels")
         self._check_invalid(frame, _share(invalid & used, used))

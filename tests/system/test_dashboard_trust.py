@@ -93,11 +93,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, tuple[str, str]]]] = [
     (
         "no monitor is in use, a background that would leave nothing",
         {
-            "quality": {"saturated_share": 0.0, "background_age_s": 5.0},
+            "quality": {"background_age_s": 5.0},
             "flags": ("background_not_subtracted", "something new"),
         },
         {
             "Background": ("warn", "not subtracted: it is as large as the frame"),
+            "Saturation": ("none", "not looked for: no limit is set"),
             "Monitor": ("none", "not in use"),
             "Warning": ("warn", "something new"),
         },

@@ -31,7 +31,7 @@ export function trustFacts(prediction, curves, usualMisfit) {
     domain(prediction, quality),
     dark(flags, quality.dark_age_s, from.dark_hash),
     background(flags, quality.background_age_s, from.background_hash),
-    saturation(flags, quality.saturated_share),
+    saturation(flags, quality),
     monitor(flags, quality, prediction.readings || {}),
     coverage(curves, quality),
     ...others.map((flag) => ["warn", "Warning", inWords(flag)]),
@@ -76,10 +76,15 @@ function corrected(name, age, hash, trouble) {
   return [trouble ? "warn" : "ok", name, `${trouble ? `${trouble}: ` : "subtracted, "}${old}${which}`];
 }
 
-function saturation(flags, share) {
+// An agent that says anything of a frame's quality has looked for a monitor and a limit too.
+const isSilent = (quality) => Object.keys(quality).length === 0;
+
+function saturation(flags, quality) {
+  const share = quality.saturated_share;
   if (share > 0) return ["warn", "Saturation", `${percent(share)} of the pixels, left out`];
   if (flags.has("saturated_pixels")) return ["warn", "Saturation", `${inWords("saturated_pixels")}, how many is not known`];
-  return share === 0 ? ["ok", "Saturation", "none seen"] : ["none", "Saturation", "not known"];
+  if (share === 0) return ["ok", "Saturation", "none seen"];
+  return ["none", "Saturation", isSilent(quality) ? "not known" : "not looked for: no limit is set"];
 }
 
 function percent(share) {
@@ -90,8 +95,7 @@ function monitor(flags, quality, readings) {
   if (flags.has("monitor_missing")) return ["warn", "Monitor", inWords("monitor_missing")];
   const value = Number.isFinite(quality.monitor) ? quality.monitor : readings.declared_monitor;
   if (Number.isFinite(value)) return ["ok", "Monitor", value.toLocaleString("en-GB", { maximumSignificantDigits: 5 })];
-  // Who says how much is saturated has looked for a monitor too.
-  return ["none", "Monitor", quality.saturated_share !== undefined ? "not in use" : "not known"];
+  return ["none", "Monitor", isSilent(quality) ? "not known" : "not in use"];
 }
 
 function coverage(curves, quality) {
