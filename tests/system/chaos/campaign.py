@@ -344,7 +344,9 @@ class Campaign:
                 self.report.faults[f"frame {fate}"] += 1
         self.settle(truth)
         self.report.missing_before = len(frames) - sum(r["seen"] for r in self._runs())
-        self.report.reconciled = self._qd("reconcile", str(self.config)).splitlines()[0]
+        self.report.reconciled = self._qd(
+            "reconcile", str(self.config), "--wait", "1800"
+        ).splitlines()[0]
         self.settle(truth)
         for log in self.logs.glob("agent-*.log"):
             lines = [x for x in log.read_text().splitlines() if "nothing was heard" in x]

@@ -148,6 +148,30 @@ def test_patterns_of_two_frames_that_are_swapped_are_found(whole: Whole):
     assert "most like 2" in second
 
 
+def left_with(whole: Whole, numbers: list[int]) -> None:
+    """Let the file be cut, so that only some frames were answered, by another integration."""
+    whole.stores.patterns *= 1.0 + 0.3 * np.sin(np.arange(whole.stores.patterns.shape[1]))
+    whole.path.with_suffix(".original").write_bytes(whole.path.read_bytes())
+    with whole.path.open("r+b") as file:
+        file.truncate(5000)
+    for place in (*whole.stores.redis, *whole.stores.rows):
+        number = place["seq_num"] if "seq_num" in place else place["key"]["seq_num"]
+        if number not in numbers:
+            place |= {"verdict": "bad_frame", "diameter_nm": None, "reason": "the file is cut"}
+
+
+@pytest.mark.parametrize("numbers", [[4, 5], [4]], ids=["two frames", "a single frame"])
+def test_few_answered_frames_of_a_run_are_told_apart_too(whole: Whole, numbers: list[int]):
+    left_with(whole, numbers)
+    findings = whole.check()
+    assert findings.clean, findings.table()
+    assert findings.patterns == len(numbers)
+    whole.stores.patterns[[3, 4]] = whole.stores.patterns[[4, 3]]
+    found = only(whole.check(), "unexplained")
+    assert len(found) == len(numbers)
+    assert "run primary/4: its pattern in Tiled is not of its frame" in found[0]
+
+
 def test_an_answer_that_differs_between_the_stores_is_found(whole: Whole):
     whole.stores.rows[0]["diameter_nm"] += 0.01
     assert "tell different things" in only(whole.check(), "unexplained")[0]
