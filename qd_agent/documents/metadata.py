@@ -20,8 +20,9 @@ BASELINE = "baseline"
 MAX_SAMPLE_NAME = 200
 MAX_UID = 128
 
-_UID = re.compile(rf"[\w.-]{{1,{MAX_UID}}}", re.ASCII)
-"""Uids that may be looked up; event-model asks for no form, all that is in use fits."""
+_UID = re.compile(rf"\w[\w.-]{{0,{MAX_UID - 1}}}", re.ASCII)
+"""Uids that may be looked up; event-model asks for no form, all that is in use fits. None begins
+with a dot: `..` would be another place in an archive's addresses."""
 
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "wavelength": LIMITS,

@@ -263,7 +263,21 @@ def test_dark_and_background_runs_are_named_by_start_documents():
 
 @pytest.mark.parametrize(
     "uid",
-    ["", "../../etc/passwd", "a b", "a/b", "é", "x" * 129, "line\nbreak", 7, None, ["u"], {"u": 1}],
+    [
+        "",
+        ".",
+        "..",
+        "../../etc/passwd",
+        "a b",
+        "a/b",
+        "é",
+        "x" * 129,
+        "line\nbreak",
+        7,
+        None,
+        ["u"],
+        {"u": 1},
+    ],
 )
 def test_what_is_no_uid_of_a_run_is_not_looked_for(uid: object):
     settings = MetadataSettings(dark_run="start.dark", background_run="start.background")
