@@ -68,6 +68,7 @@ class Companions:
     reducer: RunReducer
     dark_streams: frozenset[str]
     _to_read: dict[str, list[FrameReference]] = field(default_factory=dict)
+    _left: dict[str, list[FrameReference]] = field(default_factory=dict)
     _had: dict[tuple[str, str], None] = field(default_factory=dict)
 
     def hear(self, dark: FrameReference) -> None:
@@ -123,7 +124,7 @@ class Companions:
         try:
             references = self.search.references(run_uid)
             if role == "dark":
-                self._take_darks(references)
+                self._take_darks(run_uid, references)
             else:
                 self._take_background(references)
         except Unavailable as error:
@@ -135,14 +136,19 @@ class Companions:
         while len(self._had) > RUNS_KEPT:
             _, oldest = next(iter(self._had))
             self._had = {pair: None for pair in self._had if pair[1] != oldest}
+            self._to_read.pop(oldest, None)  # its own darks are gone too, and read again
             self.reducer.forget_run(oldest)
         return None
 
-    def _take_darks(self, references: Sequence[FrameReference]) -> None:
-        # Of a run with samples and darks, the darks are meant.
+    def _take_darks(self, run_uid: str, references: Sequence[FrameReference]) -> None:
+        # Of a run with samples and darks, the darks are meant. None is taken in twice when one of
+        # them is away and all of it is tried again.
         darks = [r for r in references if r.key.stream in self.dark_streams] or references
-        for reference in _last(darks):
-            self._add_dark(reference, "named")
+        left = self._left.setdefault(run_uid, list(_last(darks)))
+        while left:
+            self._add_dark(left[0], "named")
+            del left[0]
+        del self._left[run_uid]
 
     def _take_background(self, references: Sequence[FrameReference]) -> None:
         lights = [r for r in references if r.key.stream not in self.dark_streams]

@@ -20,6 +20,8 @@ class Reader:
         self.problems: dict[str, Exception] = {}
 
     def read(self, reference: FrameReference) -> Frame:
+        if str(reference.key) in self.problems:
+            raise self.problems[str(reference.key)]
         if reference.key.run_uid in self.problems:
             raise self.problems[reference.key.run_uid]
         return Frame(reference, np.zeros(reference.shape))
@@ -213,6 +215,17 @@ def test_files_that_are_away_are_waited_for_and_unreadable_ones_left_out(rig: Ri
     rig.reader.problems["b"] = BadFrame("no HDF5 file")
     assert rig.bring(background="b") is None
     assert rig.reducer.backgrounds == {}
+
+
+def test_no_dark_is_taken_twice_when_a_later_one_is_away(rig: Rig):
+    darks = frames("d", "primary", 3)
+    rig.run("d", *darks)
+    rig.reader.problems[str(darks[2].key)] = Unavailable("being written")
+    assert rig.bring(dark="d") == "the dark run d is away: being written"
+    assert rig.bring(dark="d") is not None
+    rig.reader.problems.clear()
+    assert rig.bring(dark="d") is None
+    assert [number for *_, number in rig.reducer.darks] == [1, 2, 3]
 
 
 def test_inline_pixels_that_the_books_no_longer_hold_come_from_the_archive(rig: Rig):
