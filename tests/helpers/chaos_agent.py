@@ -2,9 +2,10 @@
 
 QD_CHAOS is empty (the agent as it is), or some of these, separated by ";":
 
-- `POINT:N`: SIGKILL at the Nth passage of a point of `POINTS`
+- `POINT:N`: SIGKILL at the Nth passage of a point of `POINTS`; where that one fails, as at a store
+  that is away, at the next one that does not
 - `fsize:BYTES`: no file may be written beyond its first BYTES, as where the disk's quota ends
-- `pages:N`: the ledger may grow by N pages
+- `pages:N`: the ledger may grow by N pages, and pages that become free are taken up at once
 - `prune:SECONDS`: old runs leave the ledger so often, not hourly
 - `fit:N`: the explaining fit, by far the dearest step, is made for every Nth pattern only; those
   between are judged by the latest one, so their sizes mean nothing
@@ -22,11 +23,13 @@ import itertools
 import os
 import resource
 import signal
+import sqlite3
 import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +83,31 @@ def _kill_at(point: str, passage: int) -> None:
     place, method, when = POINTS[point]
     module, _, class_name = place.partition(":")
     owner = getattr(importlib.import_module(module), class_name)
+    original = getattr(owner, method)
+    setattr(owner, method, dying(original, passage, when, lambda: _die(point)))
+
+
+def dying(
+    original: Callable[..., Any], passage: int, when: str, die: Callable[[], None]
+) -> Callable[..., Any]:
+    """Give `original` with an end to it: `die` is called before or after its Nth call.
+
+    A call that raises has no after; then the next one that returns is meant.
+    """
     passages = 0
 
-    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            nonlocal passages
-            passages += 1
-            last = passages == passage
-            if last and when == "before":
-                _die(point)
-            answer = original(*args, **kwargs)
-            if last:
-                _die(point)
-            return answer
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passages
+        passages += 1
+        last = passages >= passage
+        if last and when == "before":
+            die()
+        answer = original(*args, **kwargs)
+        if last and when == "after":
+            die()
+        return answer
 
-        return wrapped
-
-    setattr(owner, method, dying(getattr(owner, method)))
+    return wrapped
 
 
 def _die(point: str) -> None:
@@ -114,17 +125,35 @@ def _limit_files(size: int) -> None:
 
 
 def _limit_pages(spare: int) -> None:
-    """The ledger may take `spare` pages more, as on a full disk (SQLITE_FULL)."""
+    """The ledger may take `spare` pages more, as on a full disk (SQLITE_FULL).
+
+    What is delivered makes room for what is new, so that the end might not come for long: ballast
+    takes that room.
+    """
     database = importlib.import_module("qd_agent.ledger.database").Database
-    original = database.__init__
+    opened, transaction = database.__init__, database.transaction
 
     def limited(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
+        opened(self, *args, **kwargs)
         pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
-        free = self.connection.execute("PRAGMA freelist_count").fetchone()[0]
-        self.connection.execute(f"PRAGMA max_page_count = {pages + max(0, spare - free)}")
+        self.connection.execute(f"PRAGMA max_page_count = {pages + spare}")
 
-    database.__init__ = limited
+    @contextmanager
+    def crowded(self: Any) -> Generator[sqlite3.Connection]:
+        with transaction(self) as connection:
+            take_free_pages(connection)
+            yield connection
+
+    database.__init__, database.transaction = limited, crowded
+
+
+def take_free_pages(connection: sqlite3.Connection) -> None:
+    """Put ballast on all pages of an SQLite file that are free."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if free:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute("CREATE TABLE IF NOT EXISTS chaos_ballast (bytes BLOB)")
+        connection.execute("INSERT INTO chaos_ballast VALUES (zeroblob(?))", (free * size,))
 
 
 def _fit_seldom(every: int) -> None:
