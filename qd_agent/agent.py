@@ -22,6 +22,7 @@ from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.ports import Document, FrameReader, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
+from qd_agent.documents import open_keepsakes
 from qd_agent.ledger import DARK, SAMPLE, Ledger, Todo
 from qd_agent.refusals import Refusals
 from qd_agent.run_search import RunFinder, RunSearch
@@ -32,12 +33,6 @@ MAX_CRASHES = 3
 """A damaged file can take the process with it (HDF5 is not proof against that); not for ever."""
 TRIES_WITHOUT_DARK = 3
 """How often a frame is put off because its dark or background is away; then it goes without."""
-
-_KEPT = frozenset(
-    {"start", "descriptor", "stream_resource", "stream_datum", "resource", "datum", "datum_page"}
-)
-"""Documents by which a new process knows what an open run has announced. Events are not among
-them: a frame whose event came to the old process goes on without readings."""
 
 
 class DocumentRouter(Protocol):
@@ -137,7 +132,7 @@ class Agent:
             ledger, RunSearch(ledger, finder), stages.reader, stages.reducer, dark_streams
         )
         self._closed: set[str] = set()
-        self._run_of_uid: dict[str, str] = {}
+        self._keepsakes = open_keepsakes()
         self._refusals = Refusals("document refused")
 
     # -- documents -------------------------------------------------------------------------
@@ -157,13 +152,13 @@ class Agent:
         """Take one document into the books; no frame is read."""
         try:
             happenings = self._router.route(name, doc)
+            keepsake = self._keepsakes.of(name, doc)
         except BadFrame as error:
             self._refusals.take(error, document=name)
             return
-        run_uid = self._run_of(name, doc)
         with self._ledger.together():
-            if name in _KEPT and run_uid is not None:
-                self._ledger.keep_document(run_uid, name, doc)
+            if keepsake is not None:
+                self._ledger.keep_document(keepsake[0], *keepsake[1])
             self.enter(happenings)
 
     def take(self, happenings: Iterable[Happening]) -> int:
@@ -190,19 +185,6 @@ class Agent:
         self.take(self._router.waiting_darks())
         return self._ledger.adopt()
 
-    def _run_of(self, name: str, doc: Mapping[str, object]) -> str | None:
-        """Give the run that a document to be kept belongs to, where that can be said."""
-        if name == "start":
-            return str(doc["uid"])
-        if name == "stream_datum":
-            return self._run_of_uid.get(str(doc.get("descriptor")))
-        if name in {"datum", "datum_page"}:
-            return self._run_of_uid.get(str(doc.get("resource")))
-        run_uid = doc.get("run_start")
-        if run_uid is not None and name in {"descriptor", "resource"}:
-            self._run_of_uid[str(doc["uid"])] = str(run_uid)
-        return None if run_uid is None else str(run_uid)
-
     def _enter(self, happening: Happening) -> bool:
         if isinstance(happening, RunOpened):
             if self._ledger.open_run(happening):
@@ -228,7 +210,7 @@ class Agent:
                 _log.info("run's stop corrected", run=run.run_uid, status=run.exit_status)
             return
         self._closed.add(run.run_uid)
-        self._run_of_uid = {d: r for d, r in self._run_of_uid.items() if r != run.run_uid}
+        self._keepsakes.forget(run.run_uid)
         counts = self._ledger.account(run.run_uid).as_counts()
         announced = sum(frames.get(stream, events) for stream, events in expected.items())
         log = _log.info

@@ -19,6 +19,7 @@ from qd_agent.documents.settings import (
 if TYPE_CHECKING:
     from qd_agent.core.frame import Declared
     from qd_agent.core.ports import DocumentSource
+    from qd_agent.documents.keepsakes import Keepsakes
     from qd_agent.documents.router import Router
     from qd_agent.documents.tiled_stream import TiledDoor
 
@@ -31,6 +32,7 @@ __all__ = [
     "TiledStreamSettings",
     "ZmqSettings",
     "judge_again",
+    "open_keepsakes",
     "open_router",
     "open_source",
 ]
@@ -74,6 +76,13 @@ def open_router(
     from qd_agent.documents.router import Router  # noqa: PLC0415 - event_model is heavy
 
     return Router(settings, time.time if live else None, metadata)
+
+
+def open_keepsakes() -> Keepsakes:
+    """Give what tells which documents are to be kept for a new process."""
+    from qd_agent.documents.keepsakes import Keepsakes  # noqa: PLC0415 - event_model is heavy
+
+    return Keepsakes()
 
 
 def judge_again(declared: Declared, metadata: MetadataSettings) -> Declared:

@@ -13,12 +13,14 @@ from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, Run
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Prediction, Sized, Verdict
 from qd_agent.documents import MetadataSettings, RouterSettings, judge_again, open_router
+from qd_agent.documents.metadata_settings import KEV_ANGSTROM
 from qd_agent.health import Health
 from qd_agent.intake import DocumentQueue
 from qd_agent.ledger import Ledger, Todo
 from qd_agent.refusals import SAID
 from qd_agent.service import Service
 from tests.helpers import records
+from tests.helpers.baseline import BEFORE, run_with_a_baseline
 from tests.helpers.documents import RunOfDocuments, scan_with_darks, step_scan
 from tests.helpers.hostile_documents import DOCUMENTS, OPENING
 from tests.helpers.sources import Source
@@ -507,3 +509,20 @@ def test_frames_with_two_wavelengths_are_set_aside_and_both_are_named(tmp_path: 
     assert {(p.verdict, p.revision) for p in answers} == {(Verdict.SIZED, 2)}
     assert {p.readings["wavelength_angstrom"] for p in answers} == {0.1839}
     rig.ledger.close()
+
+
+def test_a_restart_between_any_two_documents_leaves_what_the_baseline_said(tmp_path: Path):
+    documents = run_with_a_baseline(frames=3)
+    declared = MetadataSettings(wavelength="event.energy keV")
+    for cut in range(1, len(documents)):
+        path = tmp_path / f"{cut}.sqlite"
+        for part in (documents[:cut], documents[cut:]):
+            made = Rig(path, router=open_router(RouterSettings(), declared))
+            made.agent.recover()
+            for name, doc in part:
+                made.agent.step(name, doc)
+            made.ledger.close()
+        last = Rig(path)
+        found = [p.readings.get("wavelength_angstrom") for p in last.predictions()]
+        assert found == pytest.approx([KEV_ANGSTROM / BEFORE] * 3), f"restart after {cut}"
+        last.ledger.close()
