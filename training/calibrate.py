@@ -43,15 +43,16 @@ GOOD_SIZES_NM = (1.5, 10.5)
 NO_SAY = 1e3
 """Factor on the fit's standard deviation that leaves the answer to the network."""
 
-BELIEFS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
+BELIEFS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, NO_SAY)
 """Factors that are tried. They decide who has how much say and no more: what is then stated is
 scaled by how often it holds. Below 1, the network states too little of its own error."""
 
-INDIFFERENT = 1.08
-"""Of factors whose mean errors lie within this of the least, the smallest. Simulations are harder
-than clean measurements (one in six has facets, two in five a disordered surface), and where a
-pattern is clean the fit is near the physical limit: it is decided for the fit, unless that costs
-simulations a twelfth of their mean error."""
+INDIFFERENT = (1.2, 1.0, 1.0, 1.0)
+"""Of factors whose mean errors lie within this of the least, the smallest; one number for each
+hypothesis. Where the fit finds nothing wrong with a pattern it is near the physical limit, and it
+is decided for the fit, unless that costs simulations, which are harder than clean measurements (one
+in twelve has facets, one in seven a disordered surface), a fifth of their mean error. Elsewhere
+the least mean error decides."""
 
 FEW_FITS = 30
 
@@ -167,7 +168,7 @@ def _believed(found: Sequence[Examined], sample: Sample, hypothesis: int, *, vol
             float(np.mean(np.abs(_means(some, option, volume) - truth) / truth))
             for option in BELIEFS
         ]
-        most = INDIFFERENT * min(errors)
+        most = INDIFFERENT[hypothesis] * min(errors)
         return next(b for b, error in zip(BELIEFS, errors, strict=True) if error <= most)
 
     return best(0), best(1), best(2), best(3)

@@ -23,8 +23,10 @@ COVERAGE = 0.9
 SHARPNESS: tuple[float, ...] = tuple(np.arange(0.5, 1.51, 0.05).round(2).tolist())
 """Factors that are tried for the classes."""
 
-LONGEST_STEP, FACTORS = 1.25, (0.4, 4.0)
-"""Of one band's factor at a time, and where it stays."""
+LONGEST_STEP, FACTORS = 1.25, (0.7, 2.0)
+"""Of one band's factor at a time, and where it stays. With 0.4 to 4 the factors followed chance:
+the calibration error of 2347 other patterns' classes was 0.038 in place of 0.025, and 1.5 % of the
+good ones were refused in place of 1.0 %, at the same coverage."""
 
 USUAL_MISFIT = 0.75
 """Share of the good patterns whose misfit is nothing unusual."""
@@ -40,7 +42,7 @@ def scale_uncertainties(
     numbers, volumes = [n for n, _ in pairs], [v for _, v in pairs]
     judged = calibration.model_copy(update={"structured": _structured(found, sample)})
     sizes = zip(numbers, some, strict=True)
-    extra = np.array([judged.missing(n.mean, one.fit.misfit) for n, one in sizes])
+    extra = np.array([judged.missing(n.mean, one.fit.misfit, one.fit.reach) for n, one in sizes])
     alike = [(one.reading, one.fit) for one in some]
     return judged.model_copy(
         update={

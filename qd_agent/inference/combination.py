@@ -78,11 +78,11 @@ class Answer:
 
 def conditions_of(found: Sequence[tuple[Reading, Fit]], answers: Sequence[Marginal]) -> Conditions:
     """What patterns are like, and how sure their `answers` are, not scaled yet."""
-    rows = [(r.diameter.mean, r.fraction, f.noise, f.misfit) for r, f in found]
-    size, share, noise, misfit = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    rows = [(r.diameter.mean, r.fraction, f.noise, f.misfit, f.reach) for r, f in found]
+    size, share, noise, misfit, reach = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     which = [ROUGHEST if f.size is None else f.size.hypothesis for _, f in found]
     surety = np.array([a.sd / max(a.mean, 1e-6) for a in answers], dtype=np.float64)
-    return Conditions(size, share, noise, misfit, np.array(which, dtype=np.intp), surety)
+    return Conditions(size, share, noise, misfit, np.array(which, dtype=np.intp), surety, reach)
 
 
 def weigh(network: Marginal, size: float, sd: float) -> tuple[Marginal, float]:
@@ -115,7 +115,7 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration) -> Answer:
     number, volume = weighed(reading, fit, calibration)
     factor = float(calibration.diameter.factors(conditions_of([(reading, fit)], [number]))[0])
     volume_factor = float(calibration.volume.factors(conditions_of([(reading, fit)], [volume]))[0])
-    extra = calibration.missing(number.mean, fit.misfit)
+    extra = calibration.missing(number.mean, fit.misfit, fit.reach)
     sd, interval = _stated(number, factor, extra)
     _, interval_volume = _stated(volume, volume_factor, extra)
     share = 0.0

@@ -54,6 +54,7 @@ class Fit:
         misfit: structured residual over the ripple of the Debye part; see `least_squares.misfit`.
         rwp: √(Σ w (y − model)² / Σ w y²), noise included.
         noise: counting noise of a bin of mean height, relative.
+        reach: largest Q that was fitted, 1/Å.
         size: of `ensemble_fit`; None where no nanocrystals were found or the size was not free.
     """
 
@@ -63,6 +64,7 @@ class Fit:
     misfit: float
     rwp: float
     noise: float = 0.0
+    reach: float = 15.0
     size: FittedSize | None = None
 
 
@@ -153,6 +155,7 @@ class Explainer:
             misfit=misfit(judged, coefficients[0] * tolerant[:, 0], tolerant[:, 1:]),
             rwp=float(np.linalg.norm(residual) / max(np.linalg.norm(data.target), 1e-12)),
             noise=data.noise,
+            reach=float(BINNED_Q[data.use].max(initial=0.0)),
             size=sized if coefficients[0] > 0 else None,
         )
 

@@ -12,6 +12,7 @@ from qd_agent.inference.domain import Evidence
 from qd_agent.inference.explanation import Fit, FittedSize
 from qd_agent.inference.sizer import Examined
 from training.calibrate import (
+    BELIEFS,
     Sample,
     choose_limits,
     is_sized,
@@ -90,6 +91,24 @@ def test_what_simulations_lack_is_part_of_the_ninety_percent():
     )
 
 
+def test_laboratory_patterns_have_intervals_of_their_own():
+    rng = np.random.default_rng(5)
+    truth = sample(rng)
+    short = rng.random(COUNT) < 0.3
+    found = [
+        replace(one, fit=replace(one.fit, reach=7.0 if s else 15.0))
+        for one, s in zip(examined(truth, rng, fit_error=9.0), short, strict=True)
+    ]
+    everything = np.ones(COUNT, dtype=bool)
+    calibration = scale_uncertainties(Calibration(), found, truth, everything)
+    answers = [combine(o.reading, o.fit, calibration) for o in found]
+    low, high = np.array([a.interval for a in answers]).T
+    inside = (low <= truth.diameter) & (truth.diameter <= high)
+    assert inside[short].mean() == pytest.approx(0.9, abs=0.04)
+    assert inside[~short].mean() == pytest.approx(0.9, abs=0.02)
+    assert np.mean((high - low)[short]) > np.mean((high - low)[~short])
+
+
 def test_classes_are_as_sure_as_they_are_right():
     rng = np.random.default_rng(4)
     truth = sample(rng)
@@ -117,8 +136,13 @@ def test_the_better_of_network_and_fit_gets_the_say():
     truth = sample(rng)
     good = weigh_fits(Calibration(), examined(truth, rng, fit_error=0.02), truth)
     poor = weigh_fits(Calibration(), examined(truth, rng, fit_error=5.0), truth)
-    assert good.fit[0] == (0.35, 0.35, 0.35, 0.35)
+    assert good.fit[0] == (BELIEFS[0],) * 4
     assert min(poor.fit[0]) >= 5.0
+    # Where the fit finds nothing wrong it is preferred, elsewhere the least mean error decides.
+    alike = examined(truth, rng, fit_error=0.3)
+    bent = [replace(o, fit=replace(o.fit, size=replace(o.fit.size, hypothesis=2))) for o in alike]
+    clean, other = (weigh_fits(Calibration(), found, truth) for found in (alike, bent))
+    assert all(c < o < 2.0 for c, o in zip(clean.fit[0], other.fit[2], strict=True))
     # No pattern was bent or rough: such fits have not been seen, and are not heard.
     assert min(min(row) for row in good.fit[1:]) >= 1000.0
 
@@ -130,7 +154,7 @@ def test_where_a_band_has_few_fits_all_shares_tell():
     strong = [i for i, one in enumerate(found) if one.reading.fraction > 0.4][:2000]
     few = truth.take(np.isin(np.arange(COUNT), strong))
     believed = weigh_fits(Calibration(), [found[i] for i in strong], few)
-    assert believed.fit[0] == (0.35, 0.35, 0.35, 0.35)
+    assert believed.fit[0] == (BELIEFS[0],) * 4
 
 
 def test_limits_refuse_few_good_patterns_and_figures_count_them():
