@@ -29,8 +29,9 @@ from qd_agent.run_search import RunFinder, RunSearch
 
 _log = structlog.get_logger(__name__)
 
-MAX_CRASHES = 3
-"""A damaged file can take the process with it (HDF5 is not proof against that); not for ever."""
+MAX_CRASHES = 5
+"""A damaged file can take the process with it (HDF5 is not proof against that); not for ever. With
+three, a campaign that kills for reasons of its own once met the same good frame three times."""
 TRIES_WITHOUT_DARK = 3
 """How often a frame is put off because its dark or background is away; then it goes without."""
 

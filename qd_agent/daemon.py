@@ -205,8 +205,11 @@ def _run(
         _log.info("metrics", host=config.metrics.host, port=server.port)
     for door in open_doors(config):
         _log.warning("open door", reason=door)
-    _log.info("ready", agent=config.agent_id, source=health.source, model=model)
-    begun()
+
+    def ready() -> None:
+        _log.info("ready", agent=config.agent_id, source=health.source, model=model)
+        begun()
+
     Service(
         agent,
         sources,
@@ -215,6 +218,7 @@ def _run(
         documents=documents,
         stopping=stopping,
         check=partial(_check_around, servers, archivist),
+        ready=ready,
         begin=lambda: None if once else reconciliation.begin(),
         chores=Chores(reconciliation, ledger, config.ledger).turn,
         finished=partial(_settled, reconciliation, ledger, couriers) if once else lambda: False,

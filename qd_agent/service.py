@@ -43,6 +43,7 @@ class Service:
         documents: the queue between the sources and the path.
         stopping: set when the process is to end; agent and reader may look at it.
         check: called between documents; raises Fatal when something outside is gone for good.
+        ready: called once, when signals are heard and sources are read.
         begin: called once, when what an earlier process has left is known.
         chores: called between documents; what is to be done now and then, and does not wait.
         finished: asked while there is nothing to do; the service ends when it says so.
@@ -58,11 +59,12 @@ class Service:
         documents: DocumentQueue,
         stopping: threading.Event | None = None,
         check: Callable[[], None] = lambda: None,
+        ready: Callable[[], None] = lambda: None,
         begin: Callable[[], None] = lambda: None,
         chores: Callable[[], None] = lambda: None,
         finished: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._begin, self._chores, self._finished = begin, chores, finished
+        self._ready, self._begin, self._chores, self._finished = ready, begin, chores, finished
         self._agent, self._sources, self._couriers = agent, sources, couriers
         self._health, self._documents, self._check_outside = health, documents, check
         self._intakes = {name: Intake(name, s, documents) for name, s in sources.items()}
@@ -87,6 +89,8 @@ class Service:
             intake.start()
         try:
             self._health.state = "running"
+            # Not before the signals are ours: who reads it may stop us at once.
+            self._ready()
             left = self._agent.recover()
             if left:
                 _log.info("an earlier process has left frames to be answered", frames=left)

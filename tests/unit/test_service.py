@@ -197,6 +197,12 @@ def test_documents_in_hand_at_the_end_are_written_down():
     assert agent.noted == ["stop"]
 
 
+def test_who_is_told_that_it_is_ready_may_stop_it_at_once():
+    agent = NoFrames()
+    service(agent, DocumentQueue(1), ready=lambda: os.kill(os.getpid(), signal.SIGTERM)).run()
+    assert agent.noted == []
+
+
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch):
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
