@@ -40,6 +40,12 @@ def build(
 
     Example: `qd-train build --output model --seed 0 --solvent hexane.xye --wavelength 0.5642`
     """
+    checkpoint = output / "checkpoint.safetensors"
+    if resume and not checkpoint.exists() and (output / "card.json").exists():
+        raise Mistake(
+            f"--resume: {output} holds a finished model and no checkpoint to go on from; "
+            "give another folder, or leave the option out to make it anew"
+        )
     from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], TimeElapsedColumn(), TimeRemainingColumn())
@@ -61,7 +67,6 @@ def build(
         source = PatternSource(seed, solvents=solvents, device=used)
         training = Training(seed, schedule, source=source, device=used)
         output.mkdir(parents=True, exist_ok=True)
-        checkpoint = output / "checkpoint.safetensors"
         if resume and checkpoint.exists():
             try:
                 training.resume(checkpoint)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from qd_agent.core.errors import Mistake
 from training.cli import app
 
 
@@ -56,3 +57,11 @@ def test_a_missing_file_is_one_clear_line(tmp_path: Path):
 def test_impossible_numbers_are_refused():
     result = CliRunner().invoke(app, ["simulate", "--diameter", "-1", "--output", "x.xy"])
     assert result.exit_code == 2
+
+
+def test_a_finished_model_is_not_begun_anew_by_going_on(tmp_path: Path):
+    (tmp_path / "card.json").write_text("{}")
+    result = CliRunner().invoke(app, ["build", "--output", str(tmp_path), "--resume"])
+    assert isinstance(result.exception, Mistake)
+    assert "holds a finished model and no checkpoint" in str(result.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
