@@ -43,7 +43,7 @@ class Service:
         documents: the queue between the sources and the path.
         stopping: set when the process is to end; agent and reader may look at it.
         check: called between documents; raises Fatal when something outside is gone for good.
-        ready: called once, when signals are heard and sources are read.
+        ready: called once, when signals are heard, before sources are read.
         begin: called once, when what an earlier process has left is known.
         chores: called between documents; what is to be done now and then, and does not wait.
         finished: asked while there is nothing to do; the service ends when it says so.
@@ -83,14 +83,13 @@ class Service:
         ours = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGTERM, signal.SIGINT) if ours else ()
         previous = {number: signal.signal(number, self._on_signal) for number in numbers}
+        self._ready()  # not before the signals are ours: who is told may stop us at once
         for courier in self._couriers.values():
             courier.start()
         for intake in self._intakes.values():
             intake.start()
         try:
             self._health.state = "running"
-            # Not before the signals are ours: who reads it may stop us at once.
-            self._ready()
             left = self._agent.recover()
             if left:
                 _log.info("an earlier process has left frames to be answered", frames=left)

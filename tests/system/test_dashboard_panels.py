@@ -136,7 +136,7 @@ def test_a_store_that_is_down_and_what_waits_are_seen(stage: Stage, page: Page):
     assert shown["Lag"] == ["warn", "42 s behind"]
     assert shown["Set aside"] == ["warn", "3 of 90 frames"]
     latency = page.run("dashboard.state.latency")
-    told = " · ".join(f"{name} {latency[name]:.0f}" for name in ("p50", "p95", "p99"))
+    told = " · ".join(f"{name} {latency[name]:z.0f}" for name in ("p50", "p95", "p99"))
     assert shown["Latency"][1] == f"{told} ms"
 
 
