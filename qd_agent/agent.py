@@ -232,7 +232,8 @@ class Agent:
         """Answer the frame whose turn it is, or put it off; None when no frame's turn has come.
 
         Frames never tried and frames to be tried again take turns, so that neither holds up the
-        other.
+        other. A frame that an earlier process did not come back from waits behind both, so that
+        one that ends every process holds up none.
 
         Args:
             now: UTC epoch s.
@@ -252,13 +253,12 @@ class Agent:
 
     def _next(self, now: float) -> Todo | None:
         self._retry_next = not self._retry_next
+        ledger, newest_first = self._ledger, self._newest_first
         if self._retry_next:
-            return self._ledger.next_frame(
-                newest_first=self._newest_first
-            ) or self._ledger.next_retry(now)
-        return self._ledger.next_retry(now) or self._ledger.next_frame(
-            newest_first=self._newest_first
-        )
+            todo = ledger.next_frame(newest_first=newest_first) or ledger.next_retry(now)
+        else:
+            todo = ledger.next_retry(now) or ledger.next_frame(newest_first=newest_first)
+        return todo or ledger.next_interrupted(now)
 
     def _attempt(self, todo: Todo) -> None:
         watch = _Stopwatch()

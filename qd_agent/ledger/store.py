@@ -238,11 +238,18 @@ class Ledger(Outbox):
     def next_frame(self, *, newest_first: bool) -> Todo | None:
         """Give a frame that was never tried, the newest or the oldest one."""
         order = "DESC" if newest_first else "ASC"
-        return self._todo(f"due = 0 ORDER BY id {order} LIMIT 1")
+        return self._todo(f"due = 0 AND begun = 0 ORDER BY id {order} LIMIT 1")
 
     def next_retry(self, now: float) -> Todo | None:
         """Give the frame whose next try is the longest overdue at `now`, UTC epoch s."""
-        return self._todo("due > 0 AND due <= ? ORDER BY due LIMIT 1", now)
+        return self._todo("due > 0 AND due <= ? AND begun = 0 ORDER BY due LIMIT 1", now)
+
+    def next_interrupted(self, now: float) -> Todo | None:
+        """Give a frame that was in hand when a process ended, the least often interrupted one.
+
+        It may be what ended it, so it is for when the other frames are answered.
+        """
+        return self._todo("due <= ? AND begun > 0 ORDER BY begun, id LIMIT 1", now)
 
     def _todo(self, condition: str, *values: object) -> Todo | None:
         rows = self._db.rows(_TODO + condition, SAMPLE, *values)

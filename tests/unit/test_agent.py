@@ -339,6 +339,30 @@ def test_a_frame_that_kills_the_process_each_time_is_set_aside(tmp_path: Path):
     last.ledger.close()
 
 
+def test_a_frame_that_kills_the_process_waits_until_the_others_are_answered(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    first = Rig(path)
+    first.reader.problems = {1: [KeyboardInterrupt()], 2: [Unavailable("away")]}
+    first.agent.enter([records.reference(seq_num=n) for n in (2, 1, 3)])
+    first.agent.work()
+    with pytest.raises(KeyboardInterrupt):
+        first.agent.work()
+    first.ledger.close()
+    second = Rig(path)
+    second.reader.problems[1] = [KeyboardInterrupt()]
+    second.agent.recover()
+    second.agent.enter([records.reference(seq_num=4)])
+    with pytest.raises(KeyboardInterrupt):
+        second.retry(4)
+    assert sorted(p.key.seq_num for p in second.predictions()) == [2, 3, 4]
+    second.ledger.close()
+    third = Rig(path)
+    third.agent.recover()
+    third.agent.work_all()
+    assert sorted(p.key.seq_num for p in third.predictions()) == [1, 2, 3, 4]
+    third.ledger.close()
+
+
 def test_a_frame_that_was_only_away_does_not_count_as_a_crash(rig: Rig):
     rig.reader.problems[1] = [Unavailable("away") for _ in range(2 * MAX_CRASHES)]
     rig.take(records.reference(seq_num=1))

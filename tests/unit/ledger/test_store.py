@@ -239,6 +239,26 @@ def test_frames_wait_on_disk_the_newest_or_the_oldest_first(ledger: Ledger):
     assert 0.0 <= behind < 60.0
 
 
+def test_a_frame_in_hand_when_a_process_ended_is_the_last_to_be_given(ledger: Ledger):
+    first, second = (records.reference(seq_num=n) for n in (1, 2))
+    for reference in (first, second):
+        ledger.see(reference)
+        ledger.begin(reference.key)
+    ledger.begin(first.key)
+    assert ledger.next_frame(newest_first=False) is None
+    assert ledger.next_retry(now=1e12) is None
+    assert ledger.waiting()[0] == 2, "it is not forgotten"
+    less = ledger.next_interrupted(now=1.0)
+    assert less is not None
+    assert less.reference.key == second.key, "begun once, the other twice"
+    ledger.put_back(first.key)
+    fresh = ledger.next_frame(newest_first=False)
+    assert fresh is not None
+    assert fresh.reference.key == first.key
+    ledger.put_off(less, due=100.0)
+    assert ledger.next_interrupted(now=99.0) is None
+
+
 def test_the_stop_of_a_run_brings_forward_what_was_put_off(ledger: Ledger):
     ledger.open_run(opened())
     ledger.see(records.reference())
