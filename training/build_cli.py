@@ -58,7 +58,8 @@ def build(
         from training.own_solvents import read_solvents
         from training.train import Schedule, Training
 
-        torch.set_num_threads(threads)
+        # One core draws patterns meanwhile; a second thread for the network slows both down.
+        torch.set_num_threads(max(1, threads - 1))
         torch.set_flush_denormal(True)
         solvents = read_solvents(solvent or [], wavelength)
         given = {"steps": steps, "batch": batch}
@@ -86,7 +87,7 @@ def build(
 
         network = training.run(checkpoint, trained)
         training.save(checkpoint)
-        card = export(network, output, seed, schedule, exported, solvents=solvents)
+        card = export(network, output, seed, schedule, exported, solvents=solvents, workers=threads)
         checkpoint.unlink()
     typer.echo(f"{output}: {card.name} {card.version}")
     typer.echo(json.dumps(card.evaluation, indent=2))

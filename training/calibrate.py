@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from qd_agent.inference.distribution import softmax
 from qd_agent.inference.domain import Evidence, judge
 from qd_agent.inference.hypotheses import HYPOTHESES
 from qd_agent.inference.network import Axis, SizingNetwork
-from qd_agent.inference.sizer import Examined, NetworkSizer
+from qd_agent.inference.sizer import Examined
 from training.dataset import Batch, PatternSource
 from training.train import soft_labels
 
@@ -125,18 +125,6 @@ def _temperature(values: Float, truth: Float, axis: Axis) -> float:
     grid = np.exp(np.linspace(np.log(0.6), np.log(2.0), 61))
     losses = [-(labels * np.log(softmax(values, t) + 1e-12)).sum(axis=1).mean() for t in grid]
     return float(grid[int(np.argmin(losses))])
-
-
-def examine(sizer: NetworkSizer, sample: Sample, report: Callable[[int], None]) -> list[Examined]:
-    """Read and explain every pattern; about 20 ms each, `report` is told how many are done."""
-    found: list[Examined] = []
-    for start in range(0, len(sample.diameter), 64):
-        part = slice(start, start + 64)
-        found += sizer.examine(
-            sample.intensity[part], sample.coverage[part], sample.resolution[part]
-        )
-        report(len(found))
-    return found
 
 
 def weigh_fits(bare: Calibration, found: Sequence[Examined], sample: Sample) -> Calibration:

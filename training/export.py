@@ -22,7 +22,6 @@ from training.calibrate import (
     Sample,
     choose_limits,
     draw,
-    examine,
     is_sized,
     temperatures,
     weigh_fits,
@@ -30,6 +29,7 @@ from training.calibrate import (
 )
 from training.dataset import PatternSource
 from training.debye import build_library
+from training.examining import examine
 from training.liquids import liquid_prior
 from training.scaling import scale_uncertainties, sharpen_classes
 from training.train import Schedule
@@ -63,10 +63,12 @@ def export(
     *,
     patterns: int = 4000,
     solvents: Sequence[npt.NDArray[np.float32]] = (),
+    workers: int = 1,
 ) -> Card:
     """Calibrate, set limits, measure, write; gives the finished card.
 
-    Twice `patterns` simulations calibrate, `patterns` of another seed measure.
+    Twice `patterns` simulations calibrate, `patterns` of another seed measure. So many `workers`
+    (processes) explain them.
     """
     library = build_library(MAX_DIAMETER_NM)
     form = form_table()
@@ -86,22 +88,26 @@ def export(
     )
     network = network.eval().requires_grad_(requires_grad=False)
     bare = Artifact(card, network, library, *form, liquids, sha256="")
-    limited = calibrated(bare, draw(source, 2 * patterns), draw(source, 3 * patterns), progress)
+    limited = calibrated(
+        bare, draw(source, 2 * patterns), draw(source, 3 * patterns), progress, workers=workers
+    )
 
     sample = draw(PatternSource(seed + 2000, solvents=solvents), patterns)
     found = examine(
-        NetworkSizer(limited), sample, lambda n: progress("validating", n, len(sample.kind))
+        limited, sample, lambda n: progress("validating", n, len(sample.kind)), workers=workers
     )
     measured = figures(found, sample, is_sized(found, limited.card.thresholds))
     finished = limited.card.model_copy(update={"evaluation": {"simulated": measured}})
     return write_artifact(folder, finished, network, library, form, liquids=liquids)
 
 
-def calibrated(bare: Artifact, sample: Sample, more: Sample, progress: Progress) -> Artifact:
+def calibrated(
+    bare: Artifact, sample: Sample, more: Sample, progress: Progress, *, workers: int = 1
+) -> Artifact:
     """Give the model with calibration and limits from a sample; `more` serves the network alone."""
     tempered = with_card(bare, temperatures(bare.network, more))
     found = examine(
-        NetworkSizer(tempered), sample, lambda n: progress("calibrating", n, len(sample.kind))
+        tempered, sample, lambda n: progress("calibrating", n, len(sample.kind)), workers=workers
     )
     weighed = with_card(tempered, weigh_fits(tempered.card.calibration, found, sample))
     for _ in range(2):  # limits decide what is scaled, and scaled uncertainties what the limits are
