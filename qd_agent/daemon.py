@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qd_agent.agent import Agent, Patience
+from qd_agent.agent import Agent
+from qd_agent.answers import Patience
 from qd_agent.archivist import Archivist
 from qd_agent.chores import Chores
 from qd_agent.config import SINKS, Config, ledger_path

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qd_agent.agent import Agent, Patience
+from qd_agent.agent import Agent
+from qd_agent.answers import Patience
 from qd_agent.archivist import Answer
 from qd_agent.config import SINKS, Config
 from qd_agent.core.errors import QdError, Unavailable

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qd_agent import __version__
-from qd_agent.agent import Stages
+from qd_agent.answers import Stages
 from qd_agent.archivist import Answer
 from qd_agent.config import Config
 from qd_agent.core.frame import Happening

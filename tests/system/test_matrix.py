@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qd_agent.agent import Agent, Patience, Stages
+from qd_agent.agent import Agent
+from qd_agent.answers import Patience, Stages
 from qd_agent.config import Config
 from qd_agent.core.errors import Unavailable
 from qd_agent.core.ports import DocumentSource
@@ -146,7 +147,7 @@ class Stand:
             provenance=records.provenance(),
             streams=frozenset({"primary"}),
             dark_streams=frozenset({"dark"}),
-            patience=Patience((0.05,), 50),
+            patience=Patience((0.05,), 1000),  # a closed file comes after the run's stop
             newest_first=False,
         )
         made = Cell(agent, ledger, source)

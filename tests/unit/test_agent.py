@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from qd_agent.agent import MAX_CRASHES, TRIES_WITHOUT_DARK, Agent, DocumentRouter, Patience, Stages
+from qd_agent.agent import Agent, DocumentRouter
+from qd_agent.answers import MAX_CRASHES, TRIES_WITHOUT_DARK, Patience, Stages
 from qd_agent.core.errors import BadFrame, Fatal, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
@@ -270,6 +271,23 @@ def test_a_fatal_stage_stops_the_path_and_leaves_the_frame_open(rig: Rig):
     with pytest.raises(Fatal, match="model is gone"):
         rig.take(records.reference(seq_num=1))
     assert rig.ledger.account().open == 1
+
+
+def test_a_stage_that_is_fatal_at_every_start_costs_no_frame(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    for _ in range(MAX_CRASHES + 1):
+        rig = Rig(path)
+        rig.agent.recover()
+        rig.agent.enter([records.reference(seq_num=1)])
+        rig.reader.problems[1] = [Fatal("the PONI file is gone")]
+        with pytest.raises(Fatal):
+            rig.agent.work_all()
+        rig.ledger.close()
+    mended = Rig(path)
+    mended.agent.recover()
+    mended.agent.work_all()
+    assert [p.verdict for p in mended.predictions()] == [Verdict.SIZED]
+    mended.ledger.close()
 
 
 def test_dark_frames_are_taken_in_and_never_sized(rig: Rig):

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from qd_agent.agent import Agent, Patience, Stages
+from qd_agent.agent import Agent
+from qd_agent.answers import Patience, Stages
 from qd_agent.core.frame import (
     Declared,
     FrameKey,

@@ -12,7 +12,8 @@ import pytest
 from event_model import compose_run
 
 from qd_agent import agent, discovery, quiet_runs, reconciliation
-from qd_agent.agent import Agent, Stages
+from qd_agent.agent import Agent
+from qd_agent.answers import Stages
 from qd_agent.core.catalog import CatalogPage, CatalogRun
 from qd_agent.core.errors import Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed
