@@ -59,8 +59,10 @@ class Page:
     def open(self, url: str, width: int = 1280, height: int = 900, scale: float = 1.0) -> None:
         """Open an address in a window of this size, and wait until it has loaded."""
         self.resize(width, height, scale)
+        self.run("window.left = true")  # what is asked of the page before is no answer
         self.send("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        there = "document.readyState === 'complete' && location.href !== 'about:blank'"
+        self.wait(f"!window.left && {there}")
 
     def resize(self, width: int, height: int, scale: float = 1.0, mobile: bool = False) -> None:
         """Give the window another size, CSS pixels."""
@@ -72,7 +74,7 @@ class Page:
             mobile=mobile,
         )
 
-    def run(self, script: str, patience: float = 30.0) -> Any:
+    def run(self, script: str, patience: float = 60.0) -> Any:
         """Run an expression (a promise is waited for), and give its value."""
         answer = self._browser.send(
             "Runtime.evaluate",
@@ -89,20 +91,26 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition: str, patience: float = 60.0) -> Any:
-        """Wait until an expression is true, looking with every frame that is drawn."""
+        """Wait until an expression is true, looking every 20 ms.
+
+        One that fails is not true yet: what it looks into may come later than a slow page's begin.
+        """
         deadline = time.monotonic() + patience
+        problem = ""
         while True:
             try:
                 if value := self.run(_SOON % condition, 8.0):
                     return value
+                problem = ""
             except TimeoutError:  # asked of a page that was left meanwhile
-                pass
-            except AssertionError as error:  # a page that is just being left
-                if "navigat" not in str(error) and "destroyed" not in str(error):
+                problem = "no answer"
+            except AssertionError as error:  # also from a page that is just being left
+                if "SyntaxError" in str(error):
                     raise
+                problem = str(error)
             if time.monotonic() > deadline:
                 shown = self.run("document.body ? document.body.innerText.slice(0, 1500) : ''")
-                raise AssertionError(f"not within {patience:g} s: {condition}\n{shown}")
+                raise AssertionError(f"not within {patience:g} s: {condition}\n{problem}\n{shown}")
 
     def text(self, selector: str) -> str:
         """Give the text of the first element that a selector finds."""
@@ -118,19 +126,33 @@ class Page:
 
     def click(self, selector: str, place: int = 0) -> None:
         """Click in the middle of an element with the mouse; nothing may lie over it."""
-        x, y = self.middle(selector, place)
-        on = f"document.elementFromPoint({x}, {y})"
-        found = f"[...document.querySelectorAll({json.dumps(selector)})][{place}]"
-        assert self.run(f"{found}.contains({on})"), f"something lies over {selector}"
+        # Where it is and what lies there in one look: the page may move its parts in between.
+        x, y = self.wait(
+            f"(() => {{ const e = [...document.querySelectorAll({json.dumps(selector)})][{place}];"
+            f" {_MIDDLE} return e.contains(document.elementFromPoint(x, y)) && [x, y]; }})()",
+            30.0,
+        )
         self.drag((x, y), (x, y))
+
+    def double_click(self, x: float, y: float) -> None:
+        """Click twice at a place; no answer is waited for in between, so that it is fast enough."""
+        self.point(x, y)
+        numbers = [
+            self._browser.ask(
+                "Input.dispatchMouseEvent",
+                self._session,
+                **{"type": kind, "x": x, "y": y, "button": "left", "clickCount": count},
+            )
+            for count in (1, 2)
+            for kind in ("mousePressed", "mouseReleased")
+        ]
+        self._browser.answer("Input.dispatchMouseEvent", numbers[-1])
 
     def middle(self, selector: str, place: int = 0) -> tuple[float, float]:
         """Scroll an element into the window; give its middle, CSS pixels."""
         found = self.run(
             f"(() => {{ const e = [...document.querySelectorAll({json.dumps(selector)})][{place}];"
-            " e.scrollIntoView({ block: 'center', behavior: 'instant' });"
-            " const r = e.getBoundingClientRect();"
-            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            f" {_MIDDLE} return [x, y]; }})()"
         )
         return found[0], found[1]
 
@@ -186,6 +208,11 @@ _SOON = """new Promise((done, fail) => {
   look();
 })"""
 
+_MIDDLE = (
+    "e.scrollIntoView({ block: 'center', behavior: 'instant' });"
+    " const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2;"
+)
+
 _CODES = {
     "Tab": 9,
     "Enter": 13,
@@ -215,12 +242,20 @@ class Browser:
         return page
 
     def send(
-        self, method: str, session: str = "", patience: float = 30.0, /, **params: object
+        self, method: str, session: str = "", patience: float = 60.0, /, **params: object
     ) -> dict[str, Any]:
+        """Send one command; give its answer."""
+        return self.answer(method, self.ask(method, session, **params), patience)
+
+    def ask(self, method: str, session: str = "", /, **params: object) -> int:
+        """Send one command; give its number."""
         self._number += 1
-        number = self._number
-        command = {"id": number, "method": method, "params": params}
+        command = {"id": self._number, "method": method, "params": params}
         self._connection.send(json.dumps(command | ({"sessionId": session} if session else {})))
+        return self._number
+
+    def answer(self, method: str, number: int, patience: float = 60.0) -> dict[str, Any]:
+        """Wait for the answer to a command; those to commands before it are passed over."""
         deadline = time.monotonic() + patience
         while True:
             message = json.loads(self._connection.recv(max(0.01, deadline - time.monotonic())))
@@ -258,7 +293,10 @@ def running_chromium(folder: Path) -> Iterator[Browser]:
         start_new_session=True,
     )
     try:
-        with connect(_debugging_address(folder, process), max_size=None, compression=None) as line:
+        address = _debugging_address(folder, process)
+        # A browser that is busy may be late with a pong: each command has its own patience.
+        patient = {"open_timeout": 60, "ping_interval": None}
+        with connect(address, max_size=None, compression=None, **patient) as line:
             yield Browser(line)
     finally:
         # The whole group: the program may be a script that has started the browser.

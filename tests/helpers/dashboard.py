@@ -1,5 +1,6 @@
 """A dashboard as its own process, and pages of it in a browser."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def running_dashboard(*arguments: object) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -32,12 +33,29 @@ def running_dashboard(*arguments: object) -> Iterator[str]:
     assert "Traceback" not in errors, errors
 
 
-def opened(page: Page, address: str, frames: int = 1, **window: float) -> Page:
-    """Open the live page, and wait until it shows so many frames."""
+def opened(page: Page, address: str, frames: int = 1, uid: str = "", **window: float) -> Page:
+    """Open the live page, and wait until it has drawn so many frames and a close look at one.
+
+    Where a run is named these are all frames that it has, and the close look is at the newest:
+    what the page may still show of the run before does not count.
+    """
     page.open(address, **window)  # type: ignore[arg-type]
-    page.wait(f"window.dashboard && dashboard.state.rows.length >= {frames}", 60)
-    page.wait("dashboard.redraws.length > 0 && dashboard.frame !== null")
+    page.wait(f"dashboard.state.rows.length >= {frames} && dashboard.redraws.length > 0", 120)
+    if uid:
+        page.wait(f"dashboard.state.run.uid === {json.dumps(uid)}")
+        page.wait(f"dashboard.state.rows.length === {frames}")
+        page.wait("dashboard.frame.prediction.key.seq_num === dashboard.state.rows.at(-1).seq_num")
+    page.wait("dashboard.frame.prediction.key.run_uid === dashboard.state.run.uid")
+    page.wait("dashboard.drawn")
     return page
+
+
+def looking_at(seq_num: int) -> str:
+    """Give the condition that every panel shows a frame: it is here, and the redraw after it over.
+
+    The close look comes a redraw after the frame was chosen, and its panels yet another one later.
+    """
+    return f"dashboard.frame.prediction.key.seq_num === {seq_num} && dashboard.drawn"
 
 
 def headline(page: Page) -> dict[str, str]:

@@ -45,7 +45,9 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("stage")
     with running_redis(folder / "redis") as server:
-        sink = open_sink(RedisSettings(), RedisConnection(server.url, server.secret))
+        # A heartbeat holds for longer than any test lasts: nobody repeats it here.
+        settings = RedisSettings(heartbeat_expiry_s=3600)
+        sink = open_sink(settings, RedisConnection(server.url, server.secret))
         with running_dashboard("--data", folder) as address:
             yield Stage(server, sink, address, folder)
         sink.close()

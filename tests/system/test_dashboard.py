@@ -20,7 +20,7 @@ import redis
 
 from qd_agent.config import load_config
 from tests.helpers.browser import Page, browser, needs_chromium, page
-from tests.helpers.dashboard import opened, private, running_dashboard
+from tests.helpers.dashboard import looking_at, opened, private, running_dashboard
 from tests.helpers.servers import running_redis
 
 __all__ = ["browser", "page"]
@@ -104,13 +104,13 @@ def fits(page: Page, width: int) -> None:
     """Wait until nothing is wider than its place: plots are fitted in after the rest."""
     cells = "[...document.querySelectorAll('.cell, .panel')]"
     inside = f"{cells}.every((e) => e.scrollWidth <= e.clientWidth + 1)"
-    page.wait(f"{inside} && document.documentElement.scrollWidth <= {width}", 15)
+    page.wait(f"{inside} && document.documentElement.scrollWidth <= {width}")
 
 
 def test_every_panel_is_filled(demo: Demo, page: Page):
     demo.predictions()
     opened(page, demo.address, FRAMES)
-    page.wait("dashboard.heat.times.length >= 50", 30)
+    page.wait("dashboard.heat.times.length >= 50")
     drawn = "document.querySelector('#%s .%s') !== null"
     for plot, mark in {
         "size-plot": "scatterlayer .point",
@@ -119,6 +119,10 @@ def test_every_panel_is_filled(demo: Demo, page: Page):
         "sizes-plot": "barlayer .point",
     }.items():
         page.wait(drawn % (plot, mark))
+    # The agent says that Tiled has everything with the heartbeat after it has.
+    stores = "[...document.querySelectorAll('#operations dt')].filter((dt) =>"
+    stores += " dt.nextElementSibling.textContent === 'up, has everything')"
+    page.wait(f"{stores}.map((dt) => dt.textContent).sort().join() === 'Redis,Tiled'")
     assert page.text("#size-plot .y2title") == "temperature, °C", "as the demo declares it"
     facts = page.run(
         "[...document.querySelectorAll('dl div')].map((d) => [d.children[1].textContent,"
@@ -139,6 +143,7 @@ def test_the_values_shown_are_those_in_redis(demo: Demo, page: Page):
     held = sorted(demo.predictions(), key=lambda p: p["key"]["seq_num"])
     opened(page, demo.address, FRAMES)
     newest = held[-1]
+    page.wait(looking_at(newest["key"]["seq_num"]))
     assert page.text("#diameter") == f"{newest['diameter_nm']:.2f}"
     low, high = newest["interval_nm"]
     assert page.text("#interval") == f"90 % sure: {low:.2f} to {high:.2f} nm"
@@ -162,13 +167,12 @@ def test_the_keyboard_reaches_every_frame_and_does_what_the_help_says(demo: Demo
     opened(page, demo.address, FRAMES)
     page.press("Home")
     page.wait("document.getElementById('chosen-line').textContent.startsWith('frame 1,')")
-    page.wait("dashboard.frame.prediction.key.seq_num === 1")
-    # The panels follow with the next redraw.
-    page.wait("document.getElementById('trust').textContent.includes('no nanocrystals seen')")
+    page.wait(looking_at(1))
+    assert page.text("#trust").count("no nanocrystals seen") == 1
     page.press("ArrowRight")
-    page.wait("dashboard.frame.prediction.key.seq_num === 2")
+    page.wait(looking_at(2))
     page.press("End")
-    page.wait(f"dashboard.frame.prediction.key.seq_num === {FRAMES}")
+    page.wait(looking_at(FRAMES))
     theme = page.run("document.documentElement.dataset.theme")
     for key, condition in {
         "l": "document.getElementById('log').getAttribute('aria-pressed') === 'true'",

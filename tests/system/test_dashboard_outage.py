@@ -8,12 +8,12 @@ import pytest
 from tests.helpers.browser import Page, browser, needs_chromium, page
 from tests.helpers.dashboard import opened, running_dashboard
 from tests.helpers.rig import Rig, free_port
-from tests.helpers.servers import running_redis
+from tests.helpers.servers import redis_client, running_redis
 
 __all__ = ["browser", "page"]
 pytestmark = [pytest.mark.system, needs_chromium]
 
-WATCH_THE_PILL = """(() => {
+WATCH = """(() => {
   window.turns = [];
   const pill = document.getElementById('pill');
   const look = () => {
@@ -22,6 +22,7 @@ WATCH_THE_PILL = """(() => {
   };
   look();
   new MutationObserver(look).observe(pill, { attributes: true });
+  return true;
 })()"""
 
 
@@ -37,29 +38,34 @@ def test_a_killed_agent_turns_the_pill_stale_then_old_and_its_return_fresh(
         agent, _ = rig.start_both(*growth, redis=store, metrics={"port": port})
         with running_dashboard("--data", tmp_path / "stores") as address:
             opened(page, address, 4)
-            page.wait("document.getElementById('pill').classList.contains('fresh')")
-            page.run(WATCH_THE_PILL)
             assert asked(port, "/healthz")[0] == 200
             code, metrics = asked(port, "/metrics")
             assert code == 200
             assert "qd_source_connected 1.0" in metrics
             assert 'qd_sink_up{sink="redis"} 1.0' in metrics
+            # In one look: what is fresh now may be stale before the next one.
+            page.wait(f"document.getElementById('pill').classList.contains('fresh') && {WATCH}")
             agent.kill()
             agent.wait()
             with pytest.raises(ConnectionRefusedError):
                 asked(port, "/healthz")
+            # Only from the dead agent's last frame on can nothing make the pill fresh again.
+            with redis_client(redis) as client:
+                uid = page.run("dashboard.state.run.uid")
+                ((entry, _),) = client.xrevrange(f"qd:run:{uid}:predictions", count=1)
+            last = f"dashboard.state.rows.some((row) => row.entry === '{entry.decode()}')"
+            page.wait(f"{last} && dashboard.drawn")
+            page.run("turns.splice(0, turns.lastIndexOf('fresh'))")
             page.wait("turns.includes('stale')", 60)
             page.wait("turns.includes('old')", 120)
             page.wait("document.getElementById('pill-hint').textContent === 'no agent reports'", 60)
             assert page.run("turns") == ["fresh", "stale", "old"]
             assert page.text("#size-label").endswith("ago")
             assert page.text("#state-label") == "The sample was then"
-            shown = page.run(
-                "[...document.querySelectorAll('#operations .bad dt')].map((d) => d.textContent)"
-            )
-            assert "Agent" in shown
+            bad = "[...document.querySelectorAll('#operations .bad dt')].map((d) => d.textContent)"
+            page.wait(f"{bad}.includes('Agent')")  # the list comes with a redraw, the pill before
             rig.start_agent(rig.folder / "agent.yaml")
-            page.wait("document.getElementById('pill').classList.contains('fresh')", 90)
+            page.wait("document.getElementById('pill').classList.contains('fresh')", 180)
             page.wait("document.querySelectorAll('#operations .bad').length === 0", 60)
             assert asked(port, "/healthz")[0] == 200
 

@@ -115,8 +115,7 @@ def test_the_panel_says_what_a_prediction_carries_and_what_is_not_known(stage: S
             for n, (_, changes, _) in enumerate(CASES, 1)
         )
     )
-    opened(page, stage.address, len(CASES))
-    page.wait("dashboard.state.run.uid === 'trusted'")
+    opened(page, stage.address, len(CASES), "trusted")
     page.press("Home")
     for number, (name, _, expected) in enumerate(CASES, 1):
         page.wait(f"document.getElementById('trust-sub').textContent === 'frame {number}'")
@@ -128,9 +127,7 @@ def test_the_panel_says_what_a_prediction_carries_and_what_is_not_known(stage: S
 def test_a_frame_that_was_never_reduced_claims_nothing(stage: Stage, page: Page):
     stage.begin("broken")
     stage.publish(refused("broken", 1, "the file is cut off", frame_time=time.time()))
-    opened(page, stage.address, 1)
-    page.wait("dashboard.state.run.uid === 'broken' && dashboard.frame !== null")
-    page.wait("document.getElementById('trust').children.length > 0")
+    opened(page, stage.address, 1, "broken")
     shown = facts(page)
     assert shown["Domain"] == ("bad", "no usable frame; score not known")
     assert shown["Misfit"] == ("none", "no Debye pattern was fitted")
@@ -142,8 +139,7 @@ def test_a_flag_is_explained_where_its_frame_is_pointed_at(stage: Stage, page: P
     stage.publish(
         sized("flagged", 1, frame_time=time.time(), flags=("background_missing", "dark_stale"))
     )
-    opened(page, stage.address, 1)
-    page.wait("dashboard.state.run.uid === 'flagged'")
+    opened(page, stage.address, 1, "flagged")
     text = page.run("document.getElementById('size-plot').data.flatMap((t) => t.text || [])[0]")
     told = text.replace("<br>", " ")
     assert "warning: the background run that is named could not be had: none subtracted" in told

@@ -23,7 +23,7 @@ from qd_agent.core.prediction import Prediction
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import RedisConnection, RedisSettings, open_sink
 from tests.helpers.browser import Browser, Page, browser, needs_chromium, page
-from tests.helpers.dashboard import headline, opened, private, running_dashboard
+from tests.helpers.dashboard import headline, looking_at, opened, private, running_dashboard
 from tests.helpers.predictions import PROVENANCE, Record, refused, sized
 from tests.helpers.predictions import opened as run_opened
 from tests.helpers.servers import redis_client, running_redis
@@ -37,19 +37,19 @@ HOSTILE = "<img src=x onerror=\"document.title='hurt'\"><b>bold</b> {{7*7}} ${1}
 
 def test_hostile_names_and_reasons_are_shown_as_text(stage: Stage, page: Page):
     stage.begin("hostile", sample_name=HOSTILE)
-    bad = refused("hostile", 7, HOSTILE, frame_time=time.time())
     flagged = frames("hostile", range(1, 6))
     odd = sized("hostile", 6, frame_time=time.time() - 0.05, flags=(HOSTILE,))
+    bad = refused("hostile", 7, HOSTILE, frame_time=time.time())
     stage.publish(*flagged, odd, bad, patterns=True)
-    opened(page, stage.address, 7)
-    page.wait("dashboard.state.run.uid === 'hostile'")
+    opened(page, stage.address, 7, "hostile")
     assert HOSTILE in page.text("#run-line")
     assert page.text("#reason") == HOSTILE
     page.press("r")
-    page.wait("document.querySelector('#runs-body td.sample') !== null")
-    assert HOSTILE in page.text("#runs-body td.sample")
+    row = "#runs-body tr:has([data-uid=hostile])"
+    page.wait(f"document.querySelector('{row}') !== null")
+    assert HOSTILE in page.text(f"{row} td.sample")
     page.press("ArrowLeft")
-    page.wait("dashboard.frame.prediction.key.seq_num === 6")
+    page.wait(looking_at(6))
     assert HOSTILE in page.text("#trust")
     hover = page.run(
         "document.getElementById('size-plot').data.map((t) => (t.text || []).join()).join()"
@@ -65,15 +65,14 @@ def test_a_temperature_has_the_unit_that_is_stated_or_says_that_none_is(
 ):
     stage.begin("heated")
     stage.publish(*frames("heated", range(1, 6)))
-    opened(page, stage.address, 5)
-    page.wait("dashboard.state.run.uid === 'heated'")
+    opened(page, stage.address, 5, "heated")
     title = "document.querySelector('#size-plot .y2title').textContent"
     page.wait(f"{title} === 'temperature, unit not stated'")
     dashboard = {"temperature_key": "temperature", "temperature_unit": "<b>K</b>"}
     config = {"reduction": {"poni": "detector.poni"}, "dashboard": dashboard}
     file = private(tmp_path, "agent.yaml", json.dumps(config))
     with running_dashboard(file, "--data", stage.folder) as address:
-        opened(page, address, 5)
+        opened(page, address, 5, "heated")
         page.wait(f"{title} === 'temperature, <b>K</b>'")
 
 
@@ -81,12 +80,13 @@ def test_two_browsers_see_the_same(stage: Stage, browser: Browser):
     stage.begin("shared", sample_name="shared run")
     stage.publish(*frames("shared", range(1, 30)))
     first, second = browser.page(), browser.page()
-    opened(first, stage.address, 29)
-    opened(second, stage.address, 29)
+    opened(first, stage.address, 29, "shared")
+    opened(second, stage.address, 29, "shared")
     stage.publish(*frames("shared", range(30, 41)))
     for one in (first, second):
         one.wait("dashboard.state.rows.length === 40 && dashboard.state.run.uid === 'shared'")
         one.wait("document.getElementById('size-sub').textContent.startsWith('40 frames')")
+        one.wait("dashboard.drawn")
     assert headline(first) == headline(second)
     assert first.run("JSON.stringify(dashboard.state.rows)") == second.run(
         "JSON.stringify(dashboard.state.rows)"
@@ -100,20 +100,20 @@ def test_many_viewers_ask_no_more_of_redis_than_one_does(stage: Stage):
     stage.begin("watched")
     stage.publish(*frames("watched", range(1, 6)))
     with redis_client(stage.server) as client, ExitStack() as seats:
-        asked: list[int] = []
+        asked: list[tuple[int, float]] = []
         for more, numbers in ((1, range(6, 26)), (29, range(26, 46))):
             for _ in range(more):
                 viewer = _events(stage.address, "")
                 seats.callback(viewer.close)
                 _read_until(viewer, "watched", numbers.start - 1)
-            before = _reads(client)
+            before, begin = _reads(client), time.monotonic()
             for prediction in frames("watched", numbers):
                 stage.publish(prediction)
                 _read_until(viewer, "", prediction.key.seq_num)
-            asked.append(_reads(client) - before)
-    alone, crowded = asked
+            asked.append((_reads(client) - before, time.monotonic() - begin))
+    (alone, _), (crowded, took) = asked
     assert alone >= 20
-    assert crowded <= 1.5 * alone
+    assert crowded <= 1.5 * alone + took / 0.25, "and the looks, 0.25 s each, in which nothing came"
 
 
 def _reads(client: Any) -> int:
@@ -134,7 +134,7 @@ def _read_until(viewer: Iterator[tuple[str, str, dict]], uid: str, seq_num: int)
 def test_a_target_is_kept_and_answered(stage: Stage, page: Page):
     stage.begin("aimed")
     stage.publish(*frames("aimed", range(1, 31), diameter_sd_nm=0.0001))
-    opened(page, stage.address, 30)
+    opened(page, stage.address, 30, "aimed")
     page.run(
         "(() => { const t = document.getElementById('target'); t.value = '3.2';"
         " t.dispatchEvent(new Event('change')); })()"
@@ -159,8 +159,7 @@ def test_ten_thousand_frames_stay_smooth(stage: Stage, page: Page):
     numbers = frames("long", range(1, 11_001))
     for first in range(0, 10_000, 1000):
         stage.publish(*numbers[first : first + 1000])
-    opened(page, stage.address, 10_000, width=1400, height=900)
-    page.wait("dashboard.state.run.uid === 'long'")
+    opened(page, stage.address, 10_000, "long", width=1400, height=900)
     live = iter(numbers[10_000:])
     _median_redraw_ms(page, stage, live)
     heap = page.heap_mb()
@@ -220,7 +219,7 @@ def test_a_wrong_token_is_refused_and_the_right_one_is_not_kept_in_the_address(
         stranger, friend = browser.page(), browser.page()
         stranger.open(address + "?token=wrong")
         assert "needs its token" in stranger.run("document.body.innerText")
-        opened(friend, link)
+        opened(friend, link, 5, "guarded")
         assert friend.run("location.search") == ""
         assert friend.run("document.cookie") == "", "no script can read it"
         stranger.open(address)
@@ -237,7 +236,7 @@ def test_behind_a_proxy_under_a_prefix(stage: Stage, page: Page, strips: bool):
         running_dashboard("--data", stage.folder, "--prefix", "/qd/live") as address,
         proxy(address.split("/qd")[0], "/qd/live" if strips else "") as front,
     ):
-        opened(page, f"{front}/qd/live/")
+        opened(page, f"{front}/qd/live/", 5, f"proxied {strips}")
         page.wait("document.querySelector('#size-plot .scatterlayer .point') !== null")
 
 
@@ -269,7 +268,7 @@ def _events(address: str, last: str) -> Generator[tuple[str, str, dict]]:
     """Kind, id and content of every event that a browser gets that saw `last`."""
     asked = urllib.request.Request(f"{address}api/events", headers={"Last-Event-ID": last})
     number = kind = ""
-    with urllib.request.urlopen(asked, timeout=20) as stream:
+    with urllib.request.urlopen(asked, timeout=60) as stream:
         for raw in stream:
             name, _, value = raw.decode().rstrip().partition(": ")
             if name == "id":
@@ -323,16 +322,16 @@ def test_a_redis_that_restarts_is_found_again_without_a_reload(
     folder = tmp_path / "own"
     with running_redis(folder / "redis") as server, running_dashboard("--data", folder) as address:
         _fill(server, "survivor", range(1, 6))
-        opened(page, address, 5)
+        opened(page, address, 5, "survivor")
         page.run("window.mark = 'never reloaded'")
         server.stop()
-        page.wait("dashboard.state.redis && !dashboard.state.redis.up", 30)
+        page.wait("dashboard.state.redis && !dashboard.state.redis.up")
         page.wait("document.getElementById('pill-hint').textContent.startsWith('Redis is away')")
         assert page.text("#diameter") != "–", "what is known stays, with its age"
         with running_redis(folder / "redis") as again:
-            page.wait("dashboard.state.redis.up", 30)
+            page.wait("dashboard.state.redis.up")
             _fill(again, "survivor", range(6, 9))
-            page.wait("dashboard.state.rows.length === 8", 30)
+            page.wait("dashboard.state.rows.length === 8")
             assert page.run("window.mark") == "never reloaded"
 
 

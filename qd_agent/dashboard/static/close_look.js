@@ -13,6 +13,7 @@ export class CloseLook {
     this.chosen = null; // key of the row that was chosen; null follows the newest
     this.pointed = null;
     this.wanted = null;
+    this.asked = ""; // name of the frame that is being fetched, while `busy`
     this.have = "";
     this.busy = false;
     this.last = -Infinity;
@@ -69,7 +70,11 @@ export class CloseLook {
   #want(soon = false) {
     const row = this.row;
     const name = row ? `${this.uid} ${row.entry}` : "";
-    if (!row || name === this.have) return;
+    // What is on its way takes the place of what is there: then it counts, and what was wanted since does not.
+    if (!row || name === (this.busy ? this.asked : this.have)) {
+      this.wanted = null;
+      return;
+    }
     this.wanted = { name, uid: this.uid, entry: row.entry };
     if (soon) this.last = -Infinity;
     this.#go();
@@ -88,6 +93,7 @@ export class CloseLook {
 
   async #fetch(wanted) {
     this.busy = true;
+    this.asked = wanted.name;
     this.wanted = null;
     this.last = performance.now();
     try {

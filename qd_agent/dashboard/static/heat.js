@@ -11,13 +11,15 @@ export class HeatMap {
   constructor(element, onPoint, onLeave, onKeep) {
     this.element = element;
     this.handlers = { onPoint, onLeave, onKeep };
+    this.turn = 0;
     this.clear("");
     this.listening = false;
-    this.drawn = false;
   }
 
+  /** Forget all columns, those that are on their way too; what is drawn of them is drawn no more. */
   clear(uid) {
-    Object.assign(this, { uid, q: [], times: [], entries: [], columns: [], last: "0-0", busy: false, next: 0 });
+    Object.assign(this, { uid, q: [], times: [], entries: [], columns: [], last: "0-0", busy: false, next: 0, drawn: false });
+    this.turn += 1;
   }
 
   /** Take in an answer of the service. */
@@ -39,20 +41,19 @@ export class HeatMap {
     if (uid !== this.uid) this.clear(uid);
     if (this.busy || performance.now() < this.next) return false;
     this.busy = true;
-    const mine = this.uid;
+    const mine = this.turn;
     try {
       const answer = await fetch(`${address}&after=${this.last}`);
       if (!answer.ok) return false;
       const found = await answer.json();
-      if (mine !== this.uid) return false;
+      if (mine !== this.turn) return false;
       this.add(found);
       return found.times.length > 0;
     } catch (error) {
       if (error instanceof TypeError) return false; // cut off: the next turn asks again
       throw error;
     } finally {
-      this.busy = false;
-      this.next = performance.now() + PAUSE_MS;
+      if (mine === this.turn) Object.assign(this, { busy: false, next: performance.now() + PAUSE_MS });
     }
   }
 
