@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# How long an example takes depends on what else the machine does; speed belongs to `benchmarks/`.
-settings.register_profile("untimed", deadline=None)
+# How long an example takes, and how long it takes to make one, depends on what else the machine
+# does; speed belongs to `benchmarks/`.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

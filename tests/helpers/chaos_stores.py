@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import redis
 
 from tests.helpers.forwarder import Forwarder
+from tests.helpers.rig import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "5ec2e7" * 8
@@ -112,8 +112,7 @@ class RedisStore(Store):
     name = "Redis"
 
     def __init__(self, folder: Path):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()  # one that nobody is given while the server is away
         super().__init__(folder)
 
     def command(self) -> tuple[list[str], dict[str, str]]:

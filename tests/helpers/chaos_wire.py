@@ -113,4 +113,4 @@ class Wire(threading.Thread):
 
     def close(self) -> None:
         self._stopping.set()
-        self.join(10)
+        self.join(60)

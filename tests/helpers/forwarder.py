@@ -32,11 +32,12 @@ class Forwarder:
 
     def cut(self) -> None:
         """Break every connection and refuse new ones until `target` is set again."""
-        self.target = None
+        self.target = None  # first: a connection that is just being made sees it, or is broken
         self._break_all()
 
     def close(self) -> None:
         """Break everything and end."""
+        self.target = None
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._break_all()
@@ -60,13 +61,17 @@ class Forwarder:
 
     def _serve(self, client: socket.socket) -> None:
         with client:
-            if self.target is None:
+            target = self.target
+            if target is None:
                 return
             with (
                 contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", self.target)) as server,
+                socket.create_connection(("127.0.0.1", target)) as server,
             ):
                 self._open |= {client, server}
+                if self.target is None:  # cut off meanwhile, before there was anything to break
+                    self._open -= {client, server}
+                    return
                 losing = threading.Event()
                 back = threading.Thread(target=self._answers, args=(server, client, losing))
                 back.start()

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from confluent_kafka import Producer
 
+LIMIT_S = 60.0
+"""Longest wait for the brokers, which are threads of this process."""
+
 
 class Cluster:
     """Mock brokers that live as long as this object.
@@ -19,18 +22,18 @@ class Cluster:
         self._owner = Producer(
             {"test.mock.num.brokers": brokers, "bootstrap.servers": "ignored", "log_level": 0}
         )
-        found = self._owner.list_topics(timeout=10).brokers.values()
+        found = self._owner.list_topics(timeout=LIMIT_S).brokers.values()
         self.brokers = [f"{broker.host}:{broker.port}" for broker in found]
 
     def make(self, topic: str) -> None:
         """Have a topic made, as these brokers do for whoever asks for it."""
-        self._owner.list_topics(topic, timeout=10)
+        self._owner.list_topics(topic, timeout=LIMIT_S)
 
     def send(self, topic: str, values: Iterable[bytes], key: str = "run") -> None:
         """Produce messages, and wait until the brokers have them."""
         for value in values:
             self._owner.produce(topic, value=value, key=key)
-        assert self._owner.flush(10) == 0
+        assert self._owner.flush(LIMIT_S) == 0
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def main() -> None:
             archive = TiledArchive(tiled_connection(tiled, os.environ["TILED_API_KEY"]), "Tiled")
             uid = scan(request(Path(folder), line.strip()), [zmq, kafka, archive])
             kafka.flush()
-            account = archive.close(60.0)
+            account = archive.close(120.0)
             assert account.not_written == 0, account
             sys.stdout.write(f"{uid}\n")
             sys.stdout.flush()

@@ -28,6 +28,10 @@ class Publisher:
         for name, doc in documents:
             self._socket.send(b"raw " + name.encode() + b" " + dumps(doc))
 
+    def send_nonsense(self) -> None:
+        """Send what is no document; who has refused it has taken in all that was sent before."""
+        self._socket.send(b"raw nonsense")
+
     def close(self) -> None:
         self._socket.close()
         self._context.term()

@@ -4,26 +4,51 @@ Nothing of the agent is imported to read its results: what a test sees is what a
 would see.
 """
 
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
+SUBSCRIBER_S = 300.0
+"""How long a beamline waits for the agent, whose start takes a minute on a slow machine."""
+
+# Below those that Linux gives to whoever connects: one of these, picked as free and not bound yet,
+# may be taken by any connection meanwhile, also by one that tries that very port and so meets
+# itself. No port is given twice by one process.
+_ports = itertools.count(random.SystemRandom().randrange(10_000))
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a port on loopback that nobody uses, to be bound later."""
+    while True:
+        port = 20_000 + next(_ports) % 12_000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """Give a port on loopback where nobody listens, and nobody can as long as the block lasts."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 class Rig:
@@ -74,30 +99,39 @@ class Rig:
         """Start `qd-beamline`; it waits for the agent's subscription before it scans."""
         command = ["-m", "simulated_beamline", *arguments]
         options = ["--output", str(self.beamline_folder), "--zmq", self.address]
-        return self._start([*command, *options, "--wait-for-subscriber", "60"], env)
+        return self._start([*command, *options, "--wait-for-subscriber", f"{SUBSCRIBER_S}"], env)
 
     def start_both(self, *arguments: str, **changes: object):
         """Start the beamline first, because it writes the PONI that the agent needs."""
+        self._poni.unlink(missing_ok=True)  # that of an earlier beamline
         beamline = self.start_beamline(*arguments)
-        poni, mask = "detector.poni", "mask.npy"
-        self.wait_for_calibration(beamline, poni if arguments[0] == "frames" else mask)
+        self.wait_for_calibration(beamline)
         agent = self.start_agent(self.config(**changes))
         self.wait_until_ready(agent)
         return agent, beamline
 
-    def wait_for_calibration(
-        self, beamline: subprocess.Popen[str], needed: str = "mask.npy"
-    ) -> None:
-        """Wait until the beamline has written `needed` (the PONI comes before the mask)."""
-        deadline = time.monotonic() + 60
-        while not (self.beamline_folder / needed).exists():
-            assert beamline.poll() is None, beamline.communicate()[1]
-            assert time.monotonic() < deadline
+    @property
+    def _poni(self) -> Path:
+        return self.beamline_folder / "detector.poni"
+
+    def wait_for_calibration(self, beamline: subprocess.Popen[str]) -> None:
+        """Wait until the beamline has written PONI and mask; the PONI comes last, and whole."""
+        deadline = time.monotonic() + 120
+        while True:
+            ended = beamline.poll() is not None  # asked first: it may write, and end, in between
+            if self._poni.exists():
+                return
+            assert not ended, beamline.communicate()[1]
+            assert time.monotonic() < deadline, "the beamline has written no PONI"
             time.sleep(0.05)
 
     def calibrate(self) -> tuple[int, int]:
         """Let a beamline write PONI and mask, and end it; give the detector's shape."""
-        beamline = self.start_beamline("growth", "--frames", "1", "--darks", "0", "--binning", "4")
+        growth = ["growth", "--frames", "1", "--darks", "0", "--binning", "4"]
+        # At an address of its own: somebody may publish at ours already.
+        outlets = ["--zmq", "tcp://127.0.0.1:0", "--wait-for-subscriber", f"{SUBSCRIBER_S}"]
+        command = [*growth, *outlets, "--output", str(self.beamline_folder)]
+        beamline = self._start(["-m", "simulated_beamline", *command], None)
         self.wait_for_calibration(beamline)
         beamline.kill()
         beamline.communicate()
@@ -117,12 +151,12 @@ class Rig:
         self.processes.append(process)
         return process
 
-    def terminate(self, process: subprocess.Popen[str], patience: float = 20.0) -> str:
+    def terminate(self, process: subprocess.Popen[str], patience: float = 60.0) -> str:
         """Send SIGTERM; give what was still said on stderr. The exit code is in `returncode`."""
         process.send_signal(signal.SIGTERM)
         return process.communicate(timeout=patience)[1]
 
-    def terminate_quietly(self, process: subprocess.Popen[str], patience: float = 20.0) -> None:
+    def terminate_quietly(self, process: subprocess.Popen[str], patience: float = 60.0) -> None:
         """Send SIGTERM where somebody else reads what it says."""
         process.send_signal(signal.SIGTERM)
         process.wait(patience)
@@ -154,16 +188,18 @@ class Rig:
 
     def truth(self) -> list[dict[str, object]]:
         """Give the beamline's truth, a record a frame."""
-        lines = (self.beamline_folder / "truth.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        text = (self.beamline_folder / "truth.jsonl").read_text()
+        whole = text[: text.rfind("\n") + 1]  # the beamline may be writing the next line
+        return [json.loads(line) for line in whole.splitlines()]
 
     def wait_for_truth(self, count: int, patience: float = 60.0) -> None:
         """Wait until the beamline has taken `count` frames."""
         deadline = time.monotonic() + patience
-        while len(self.truth()) < count and time.monotonic() < deadline:
+        while len(self.truth()) < count:
+            assert time.monotonic() < deadline, f"the beamline has not taken {count} frames"
             time.sleep(0.05)
 
-    def predictions(self, count: int, patience: float = 60.0) -> list[dict[str, object]]:
+    def predictions(self, count: int, patience: float = 120.0) -> list[dict[str, object]]:
         """Read the stream of all predictions until it holds `count`, blocking on Redis itself."""
         client = self.redis()
         found: list[dict[str, object]] = []
@@ -175,19 +211,39 @@ class Rig:
         client.close()
         return found
 
-    def tiled_rows(self, run_uid: str, count: int, patience: float = 60.0):
+    def tiled_rows(self, run_uid: str, count: int, patience: float = 120.0):
         """Read the table of a run from Tiled until it has `count` rows."""
         client = self.tiled()
         deadline = time.monotonic() + patience
         while True:
-            rows = None
-            if "qd_agent" in client and run_uid in client["qd_agent"]:
-                node = client["qd_agent"][run_uid]
-                rows = node["predictions"].read() if "predictions" in node else None
+            try:
+                rows = _table(client["qd_agent"][run_uid]["predictions"])
+            except KeyError:
+                rows = None  # not there yet
+            except httpx.HTTPStatusError as error:
+                # The table of a run of which a frame is tried anew is taken away and made again.
+                if error.response.status_code != 404:
+                    raise
+                rows = None
             if (rows is not None and len(rows) >= count) or time.monotonic() > deadline:
                 client.context.close()
                 return rows
             time.sleep(0.2)
+
+
+def _table(node):
+    """Read a table in one request.
+
+    The client's own `read` may take the connection of another client that has read the same table,
+    which is closed by now: dask keeps equal expressions until they are collected.
+    """
+    import pyarrow as pa
+
+    arrow = {"Accept": "application/vnd.apache.arrow.file"}
+    answer = node.context.http_client.get(node.item["links"]["full"], headers=arrow)
+    answer.raise_for_status()
+    with pa.ipc.open_file(pa.BufferReader(answer.read())) as file:
+        return file.read_pandas()
 
 
 def _streams(answer: object) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:

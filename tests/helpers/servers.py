@@ -57,7 +57,7 @@ def redis_client(server: RunningServer | Endpoint) -> Iterator[redis.Redis]:
         client.close()
 
 
-def all_gone(processes: Sequence[psutil.Process], limit_s: float = 10.0) -> bool:
+def all_gone(processes: Sequence[psutil.Process], limit_s: float = 60.0) -> bool:
     """Wait until none of the processes runs any more; a zombie that nobody reaps does not run."""
     deadline = time.monotonic() + limit_s
     while any(map(_runs, processes)):

@@ -30,31 +30,43 @@ class Imposter(Forwarder):
 
     def stand_in(self, answer: bytes) -> None:
         """Break every connection, give the next one `answer`, then forward again."""
+        while self.met.acquire(blocking=False):  # those who came more than once for the last one
+            pass
         self.answer = answer
         self._break_until(lambda: self.met.acquire(timeout=0.2), "nobody came back")
         self.forwarded.clear()
-        self.answer = None
+        self.forward()
+        assert self.forwarded.wait(60), "nobody tried again"
+
+    def forward(self) -> None:
+        """Break every connection, and forward the next ones."""
+        self.answer = None  # first: a connection that is just being made sees it, or is broken
         self._break_all()
-        assert self.forwarded.wait(30), "nobody tried again"
+
+    def close(self) -> None:
+        self.answer = None
+        super().close()
 
     def _break_until(self, happened: Callable[[], bool], complaint: str) -> None:
         """Break again and again: a connection may just have been accepted."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         self._break_all()
         while not happened():
             assert time.monotonic() < deadline, complaint
             self._break_all()
 
     def _serve(self, client: socket.socket) -> None:
-        if self.answer is None:
+        answer = self.answer
+        if answer is None:
             self.forwarded.set()
             super()._serve(client)
             return
         with client, contextlib.suppress(OSError):
             self._open.add(client)
-            client.sendall(self.answer)
+            client.sendall(answer)
             self.met.release()
-            while client.recv(65536):  # held half open until it is broken off
+            # Held half open until it is broken off, unless that was while it was being made.
+            while self.answer is not None and client.recv(65536):
                 pass
         self._open.discard(client)
 
@@ -106,7 +118,7 @@ class Proxy:
 
     def close(self) -> None:
         self._context.term()
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 @contextmanager
@@ -117,7 +129,7 @@ def publishing_inside(proxy: Proxy) -> Iterator[zmq.Socket]:
     made.setsockopt(zmq.LINGER, 5000)
     made.set_hwm(0)
     made.connect(proxy.inside)
-    assert made.poll(30_000), "nobody subscribed"
+    assert made.poll(60_000), "nobody subscribed"
     try:
         yield made
     finally:

@@ -111,10 +111,12 @@ class _Wire:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
         self._open: set[socket.socket] = set()
+        self._closing = False
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
     def close(self) -> None:
+        self._closing = True  # first: a connection that is just being made sees it, or is broken
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         for end in list(self._open):
@@ -135,17 +137,28 @@ class _Wire:
 
     def _serve(self, raw: socket.socket) -> None:
         raw.settimeout(30.0)
-        client = self._context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
-        self._open.add(client)
-        with contextlib.suppress(OSError), client:
+        # Whoever has gone already fails here, or at any later point: no reason to end a test.
+        with (
+            contextlib.suppress(OSError),
+            self._context.wrap_socket(
+                raw, server_side=True, do_handshake_on_connect=False
+            ) as client,
+        ):
+            self._open.add(client)
             try:
-                client.do_handshake()
-            except ssl.SSLError:
-                _say_goodbye(client)
-                return
-            with socket.create_connection(("127.0.0.1", self._target)) as server:
-                self._copy(client, server)
-        self._open.discard(client)
+                if not self._closing:
+                    self._let_in(client)
+            finally:
+                self._open.discard(client)
+
+    def _let_in(self, client: ssl.SSLSocket) -> None:
+        try:
+            client.do_handshake()
+        except ssl.SSLError:
+            _say_goodbye(client)
+            return
+        with socket.create_connection(("127.0.0.1", self._target)) as server:
+            self._copy(client, server)
 
     def _copy(self, client: ssl.SSLSocket, server: socket.socket) -> None:
         """Copy both ways until one side ends; on one thread, as a TLS connection is for one."""

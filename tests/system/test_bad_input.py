@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers.rig import ROOT, Rig, free_port
+from tests.helpers.rig import ROOT, Rig, refusing_port
 
 pytestmark = pytest.mark.system
 
@@ -45,12 +45,13 @@ def test_an_unknown_key_stops_run_and_check_before_anything_is_started(rig: Rig)
 
 
 def test_check_names_everything_that_cannot_be_opened(rig: Rig):
-    config = rig.config(
-        redis={"url": f"redis://127.0.0.1:{free_port()}"},
-        tiled={"uri": f"http://127.0.0.1:{free_port()}"},
-        sizer={"model": "no-model"},
-    )
-    done = qd("check", str(config))
+    with refusing_port() as port:
+        config = rig.config(
+            redis={"url": f"redis://127.0.0.1:{port}"},
+            tiled={"uri": f"http://127.0.0.1:{port}"},
+            sizer={"model": "no-model"},
+        )
+        done = qd("check", str(config))
     assert done.returncode == 2
     assert done.stderr == ""
     failed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAIL")}
@@ -126,18 +127,18 @@ def test_a_second_agent_in_the_same_folder_is_refused(rig: Rig):
     done = qd("run", str(rig.folder / "agent.yaml"))
     assert done.returncode == 1
     assert "another agent" in one_line(done.stderr)
-    beamline.wait(timeout=60)
+    beamline.wait(timeout=120)
     rig.terminate(first)
 
 
 def test_redis_away_at_start_is_said_once_and_the_frames_are_sized_meanwhile(rig: Rig):
-    port = free_port()
-    redis = {"url": f"redis://:hunter2@127.0.0.1:{port}"}
-    agent, beamline = rig.start_both("growth", "--frames", "3", "--binning", "4", redis=redis)
-    assert beamline.wait(timeout=60) == 0
-    (run_uid,) = {str(line["run_uid"]) for line in rig.truth()}
-    assert len(rig.tiled_rows(run_uid, 3)) == 3, "Tiled gets them without Redis"
-    text = rig.terminate(agent)
+    with refusing_port() as port:
+        redis = {"url": f"redis://:hunter2@127.0.0.1:{port}"}
+        agent, beamline = rig.start_both("growth", "--frames", "3", "--binning", "4", redis=redis)
+        assert beamline.wait(timeout=120) == 0
+        (run_uid,) = {str(line["run_uid"]) for line in rig.truth()}
+        assert len(rig.tiled_rows(run_uid, 3)) == 3, "Tiled gets them without Redis"
+        text = rig.terminate(agent)
     assert agent.returncode == 0
     assert "Traceback" not in text
     assert text.count("sink is away") == 1
@@ -149,11 +150,8 @@ def test_frames_that_are_broken_are_set_aside_with_a_reason(rig: Rig):
     """Recorded frames: one all zero, one of NaN, among good ones of the right shape."""
     folder = rig.folder / "recorded"
     folder.mkdir()
-    beamline = rig.start_beamline("growth", "--frames", "1", "--darks", "0", "--binning", "4")
-    rig.wait_for_calibration(beamline)
-    beamline.kill()
+    shape = rig.calibrate()
     (folder / "d.poni").write_text((rig.beamline_folder / "detector.poni").read_text())
-    shape = np.load(rig.beamline_folder / "mask.npy").shape
     rng = np.random.default_rng(0)
     frames = np.stack(
         [
@@ -167,7 +165,7 @@ def test_frames_that_are_broken_are_set_aside_with_a_reason(rig: Rig):
         file["entry/data"] = frames
     config = {"poni": "beamline/detector.poni"}
     agent, beamline = rig.start_both("frames", str(folder), "--rate", "5", reduction=config)
-    assert beamline.wait(timeout=60) == 0, beamline.communicate()[1]
+    assert beamline.wait(timeout=120) == 0, beamline.communicate()[1]
     found = {p["key"]["seq_num"]: p for p in rig.predictions(4)}
     assert [found[n]["verdict"] == "bad_frame" for n in (1, 2, 3, 4)] == [False, True, True, False]
     assert all(p["diameter_nm"] is None for p in found.values()), "a flat frame has no size"
@@ -182,7 +180,7 @@ def test_a_file_that_is_cut_short_costs_its_frames_and_nothing_else(rig: Rig):
     rig.predictions(3)
     (file,) = (rig.beamline_folder / "frames").glob("*.h5")
     file.unlink()  # the writer goes on into a file that nobody can find any more
-    assert beamline.wait(timeout=60) == 0, beamline.communicate()[1]
+    assert beamline.wait(timeout=120) == 0, beamline.communicate()[1]
     found = rig.predictions(12, patience=120)
     assert len({p["key"]["seq_num"] for p in found}) == len(found) == 12
     assert all(p["reason"] for p in found if p["verdict"] == "bad_frame")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
+from tests.helpers.rig import free_port
 from tests.helpers.servers import running_tiled, tiled_client
 
 pytestmark = pytest.mark.system
@@ -20,8 +20,7 @@ GROWTH = ["growth", "--binning", "4", "--darks", "2"]
 
 @pytest.fixture
 def address():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_dark_and_background_runs_that_a_start_document_names_are_subtracted(rig
         "background_scale": 0.3,
     }
     agent, beamline = rig.start_both(*first, metadata=metadata, reduction=reduction)
-    assert beamline.wait(timeout=90) == 0, beamline.communicate()[1]
+    assert beamline.wait(timeout=180) == 0, beamline.communicate()[1]
     solvent = rig.predictions(SOLVENT)
     (solvent_uid,) = {p["key"]["run_uid"] for p in solvent}
     assert {p["verdict"] for p in solvent} == {"no_nanocrystals"}
@@ -33,7 +33,7 @@ def test_dark_and_background_runs_that_a_start_document_names_are_subtracted(rig
     beamline = rig.start_beamline(
         "growth", "--frames", str(SYNTHESIS), "--darks", "0", *small, *named
     )
-    assert beamline.wait(timeout=90) == 0, beamline.communicate()[1]
+    assert beamline.wait(timeout=180) == 0, beamline.communicate()[1]
     answered = rig.predictions(SOLVENT + SYNTHESIS)
     found = [p for p in answered if p["key"]["run_uid"] != solvent_uid]
     assert len(found) == SYNTHESIS

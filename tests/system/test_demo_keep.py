@@ -31,8 +31,8 @@ def test_what_was_kept_can_be_read_and_two_signals_leave_nothing_behind(tmp_path
     # As Ctrl-C does; but SIGINT itself may be ignored where the tests run in the background.
     demo.send_signal(signal.SIGTERM)
     demo.send_signal(signal.SIGTERM)
-    demo.communicate(timeout=60)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    demo.communicate(timeout=120)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
     (log,) = (tmp_path / "out").glob("run-*/agent.log")
     assert "event=stopped" in log.read_text(), "the agent was stopped, not killed"

@@ -78,7 +78,7 @@ def record(arguments: list[str], beamline: ZmqPublisher) -> None:
     recorder = subprocess.Popen(
         [sys.executable, "-m", "qd_agent", *arguments], stderr=subprocess.PIPE, text=True
     )
-    beamline.wait_for_subscriber(60.0)
+    beamline.wait_for_subscriber(120.0)
     documents = the_run("/detector/disk")
     for name, doc in documents:
         beamline(name, doc)

@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
 
 def state_of(settings: dict, wanted: str) -> str:
     source = ZmqSource(ZmqSettings.model_validate(settings))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while source.state != wanted and time.monotonic() < deadline:
         source.receive(0.05)
     source.close()

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ for line in iter(input, "end"):
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
+def heard_whole(happenings: list) -> tuple[RunOpened, RunClosed] | None:
+    """Give start and stop of a run that was heard from its start document to its end.
+
+    Of a run in whose middle the subscription began nothing is known but its uid.
+    """
+    opened = {h.run_uid: h for h in happenings if isinstance(h, RunOpened) and h.metadata}
+    closed = (h for h in happenings if isinstance(h, RunClosed) and h.run_uid in opened)
+    return next(((opened[h.run_uid], h) for h in closed), None)
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=["json", "msgpack", "orjson"])
 def test_documents_of_a_beamline_set_up_as_written_arrive(block: str):
     inside, outside = free_port(), free_port()
@@ -54,7 +65,9 @@ def test_documents_of_a_beamline_set_up_as_written_arrive(block: str):
     happenings = []
     try:
         assert beamline.stdout.readline().strip() == "publishing"
-        while not any(isinstance(h, RunClosed) for h in happenings):
+        deadline = time.monotonic() + 60.0
+        while (found := heard_whole(happenings)) is None:
+            assert time.monotonic() < deadline, (source.state, happenings)
             # The first scans may be over before the subscription has reached the publisher.
             beamline.stdin.write("scan\n")
             while (document := source.receive(timeout=1.0)) is not None:
@@ -63,8 +76,6 @@ def test_documents_of_a_beamline_set_up_as_written_arrive(block: str):
         source.close()
         beamline.kill()
         beamline.communicate()
-    opened = next(h for h in happenings if isinstance(h, RunOpened))
-    closed = next(h for h in happenings if isinstance(h, RunClosed))
-    assert closed.run_uid in {h.run_uid for h in happenings if isinstance(h, RunOpened)}
+    opened, closed = found
     assert opened.metadata["plan_name"] == "count"
     assert closed.exit_status == "success"

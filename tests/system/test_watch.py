@@ -63,7 +63,7 @@ def test_in_a_terminal_it_follows_the_run_until_it_is_interrupted(stage: Stage):
         read_until(master, "second sample")
         watch.send_signal(signal.SIGINT)
         assert "Traceback" not in read_until(master, None)
-        assert watch.wait(20) == 0
+        assert watch.wait(60) == 0
     finally:
         watch.kill()
         watch.wait()

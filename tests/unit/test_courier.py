@@ -15,7 +15,7 @@ from qd_agent.delivery import audit, deliver_once
 from qd_agent.ledger import Delivery, Ledger
 from tests.helpers import records
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Store:
@@ -53,11 +53,18 @@ class Store:
 
     def census(self, run_uids: Sequence[str]) -> dict[str, int]:
         self._touch()
-        return {uid: len(self.runs[uid]) if uid in self.runs else -1 for uid in run_uids}
+        with self.changed:
+            return {uid: len(self.runs[uid]) if uid in self.runs else -1 for uid in run_uids}
 
     def held(self, run_uid: str) -> frozenset[StoredFrame]:
         self._touch()
-        return frozenset(self.runs.get(run_uid, {}))
+        with self.changed:
+            return frozenset(self.runs.get(run_uid, {}))
+
+    def lose_all(self) -> None:
+        """Forget every run, between two questions of the courier's thread."""
+        with self.changed:
+            self.runs.clear()
 
     def numbers(self, run_uid: str = "run-1") -> list[int]:
         return sorted(self.runs.get(run_uid, {}).values())
@@ -120,7 +127,7 @@ def test_a_store_emptied_while_it_is_up_is_filled_again(
     made = Courier(ledger, "redis", lambda: store, records.provenance(), watched=5)
     made.start()
     assert store.wait_for([1, 2, 3])
-    store.runs.clear()
+    store.lose_all()
     made.wake()
     assert store.wait_for([1, 2, 3])
     made.stop()
@@ -133,7 +140,8 @@ def test_a_comparison_can_be_asked_for_from_another_thread(ledger: Ledger):
     made.start()
     assert store.wait_for([1, 2, 3])
     assert made.audit(["run-1"]).result(PATIENCE) == 0
-    store.runs["run-1"].clear()
+    with store.changed:
+        store.runs["run-1"].clear()
     assert made.audit(["run-1"]).result(PATIENCE) == 3
     assert store.wait_for([1, 2, 3])
     store.away = True

@@ -13,7 +13,7 @@ from qd_agent.embedded.redis import find_program
 from qd_agent.exposure import is_local, open_doors
 from qd_agent.sinks import RedisConnection, TiledConnection
 from qd_agent.sinks.checks import open_redis, open_tiled
-from tests.helpers.rig import free_port
+from tests.helpers.rig import free_port, refusing_port
 from tests.helpers.servers import redis_server, tiled_server  # noqa: F401 - fixtures
 
 FAR = "beamline.example.org"
@@ -175,7 +175,7 @@ def _patient():
     from redis.backoff import ConstantBackoff
     from redis.retry import Retry
 
-    return Retry(ConstantBackoff(0.05), 200)
+    return Retry(ConstantBackoff(0.05), 1200)  # a minute
 
 
 def test_our_own_servers_let_no_stranger_in(redis_server, tiled_server):  # noqa: F811 - fixtures
@@ -186,5 +186,6 @@ def test_our_own_servers_let_no_stranger_in(redis_server, tiled_server):  # noqa
 
 
 def test_a_store_that_is_away_is_no_open_door():
-    assert open_redis(RedisConnection(f"redis://127.0.0.1:{free_port()}")) is None
-    assert not open_tiled(TiledConnection(f"http://127.0.0.1:{free_port()}/api/v1"))
+    with refusing_port() as port:
+        assert open_redis(RedisConnection(f"redis://127.0.0.1:{port}")) is None
+        assert not open_tiled(TiledConnection(f"http://127.0.0.1:{port}/api/v1"))

@@ -1,6 +1,7 @@
 """The way in: nothing is dropped, nothing fills the memory or the log."""
 
 import queue
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from qd_agent.intake import NUMBER_BYTES, WEIGHT_BYTES, Arrival, DocumentQueue, 
 from qd_agent.refusals import SAID
 from tests.helpers.sources import Source
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def started(source: Source, size: int = 100) -> tuple[Intake, "queue.Queue[Arrival]"]:
@@ -62,7 +63,8 @@ def test_what_stands_between_us_and_the_source_is_said_when_it_changes(
     assert intake.state == "connected"
 
 
-def test_a_source_that_comes_and_goes_does_not_fill_the_log():
+def test_a_source_that_comes_and_goes_does_not_fill_the_log(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("qd_agent.intake.STATE_PAUSE_S", 3600.0)  # however slow we are
     source = Moody(["connected", "connecting"] * 500)
     with capture_logs() as said:
         intake, _ = started(source)
@@ -148,8 +150,9 @@ def test_a_document_in_hand_when_the_queue_is_full_is_not_dropped_at_the_end():
     source = Source([("event", {"n": n}) for n in range(3)])
     intake, arrivals = started(source, size=2)
     while len(source.script) > 0 or arrivals.qsize() < 2:
-        pass
+        time.sleep(0.001)
     intake.stop()
+    intake.join(PATIENCE)  # it ends soon, but on a busy machine perhaps not as soon as `stop` hopes
     assert [arrivals.get_nowait().document[1]["n"] for _ in range(2)] == [0, 1]
     assert intake.left is not None
     assert intake.left.document[1]["n"] == 2

@@ -13,7 +13,7 @@ from qd_agent.core.errors import Fatal, Mistake
 from qd_agent.documents import in_process
 from qd_agent.notebook import NotebookAgent
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

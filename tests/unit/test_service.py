@@ -20,7 +20,7 @@ from qd_agent.service import Service
 from tests.helpers import records
 from tests.helpers.sources import Source
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Sink:

@@ -71,7 +71,7 @@ def soak(
     beamline = campaign.start_beamline(
         rate_hz=rate_hz, kinds=["fly"], together=1, frames=[450, 550], bad=0.0, tiled=""
     )
-    wait((campaign.folder / "beamline" / "mask.npy").exists, 60.0)
+    wait((campaign.folder / "beamline" / "detector.poni").exists, 60.0)  # the last of it
     agent, log = campaign.start_agent(
         f"prune:60;fit:{fit_every}" + (f";trace:{trace_s}" if trace_s else "")
     )

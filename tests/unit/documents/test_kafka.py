@@ -16,7 +16,7 @@ from tests.helpers.hostile_documents import BODIES, MARK
 from tests.helpers.kafka import Cluster, named
 
 TOPIC = "beamline.bluesky"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")

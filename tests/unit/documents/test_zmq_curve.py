@@ -13,7 +13,7 @@ from qd_agent.documents.zmq_link import CONNECTED, CONNECTING, NO_AGREEMENT, NO_
 from tests.helpers.curve import publishing_process
 from tests.helpers.rig import free_port
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 START = ("start", {"uid": "run-1", "time": 1.0})
 
 

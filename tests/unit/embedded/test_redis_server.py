@@ -112,7 +112,7 @@ def test_a_note_of_a_server_that_was_killed_is_not_believed(tmp_path: Path) -> N
     with running_redis(tmp_path) as running:
         server_process = psutil.Process(running.pid)
         os.kill(running.process.pid, signal.SIGKILL)
-        running.process.wait(10)  # its lock goes with it
+        running.process.wait(60)  # its lock goes with it
         assert all_gone([server_process])
         assert (tmp_path / "connection.json").exists()
         assert find_server(tmp_path) is None
@@ -139,7 +139,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path: Path) -> Non
 def test_a_server_that_dies_by_itself_is_noticed(tmp_path: Path) -> None:
     with running_redis(tmp_path) as running:
         os.kill(running.pid, signal.SIGKILL)
-        running.process.wait(10)
+        running.process.wait(60)
         assert not running.alive()
         running.stop()
         running.stop()

@@ -16,7 +16,9 @@ from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.frames.pattern_file import LARGEST_FILE, read_pattern, wavelength_from_name
 
 SHARED_FOLDER = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -125,7 +125,7 @@ def test_a_file_that_another_process_has_not_finished_is_waited_for(folder):
     assert "complete" in reasons[1]
     writer.stdin.close()
     writer.stdout.close()
-    assert writer.wait(10) == 0
+    assert writer.wait(60) == 0
 
 
 @pytest.mark.parametrize("cut", [0, 4, 8, 12, 60, 0.5, 0.9, 0.99])

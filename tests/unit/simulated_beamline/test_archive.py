@@ -7,7 +7,7 @@ import pytest
 
 from simulated_beamline.archive import Account, TiledArchive, one_line
 
-LIMIT = 10.0
+LIMIT = 60.0
 RUN = [("start", {}), ("event", {}), ("event", {}), ("stop", {})]
 
 

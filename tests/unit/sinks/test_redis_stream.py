@@ -316,7 +316,7 @@ def test_a_server_stopped_in_the_middle_comes_back_to_the_same_records(tmp_path:
         sink.open_run(opened("run"), PROVENANCE)
         sink.deliver(records[:20])
         os.kill(server.pid, signal.SIGKILL)
-        server.process.wait(10)
+        server.process.wait(60)
         with pytest.raises(Unavailable) as caught:
             sink.deliver(records)
         assert server.secret not in str(caught.value)
@@ -336,7 +336,7 @@ def _same_address(folder: Path, before: RedisConnection) -> Iterator[redis.Redis
     secret = str(before.password)
     # The configuration file that the one before has left says all that.
     guard, _, log = launch("redis", [find_program(), "redis.conf"], folder)
-    wait_ready("redis", guard, log, lambda: _answers(port, secret), 20.0)
+    wait_ready("redis", guard, log, lambda: _answers(port, secret), 60.0)
     with redis.Redis.from_url(before.url, password=secret) as client:
         yield client
     stop_guard(guard)
