@@ -82,7 +82,6 @@ class Intake(threading.Thread):
     Attributes:
         state: the source's state, as of the latest look.
         failure: why the source cannot go on, ever; None while it can.
-        left: the document in hand when it was told to stop and the queue was full.
     """
 
     def __init__(self, name: str, source: DocumentSource, arrivals: queue.Queue[Arrival]) -> None:
@@ -93,7 +92,7 @@ class Intake(threading.Thread):
         self._refusals = Refusals("message refused")
         self.state = "connecting"
         self.failure: Fatal | None = None
-        self.left: Arrival | None = None
+        self._left: Arrival | None = None
 
     @property
     def refused(self) -> int:
@@ -130,17 +129,20 @@ class Intake(threading.Thread):
             _log.warning("source is not connected", source=self._source_name, reason=self.state)
 
     def _put(self, arrival: Arrival) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 self._arrivals.put(arrival, timeout=0.2)
             except queue.Full:
-                if self._stopping.is_set():
-                    self.left = arrival
-                    return
                 continue
             return
+        self._left = arrival  # nobody may look into the queue any more
 
     def stop(self) -> None:
-        """End the thread after the document in hand."""
+        """End the thread after the document in hand; a source that is slow is not waited for."""
         self._stopping.set()
         self.join(timeout=2.0)
+
+    def give_left(self) -> Arrival | None:
+        """Give, once, the document that was in hand when the thread was told to stop."""
+        left, self._left = self._left, None
+        return left

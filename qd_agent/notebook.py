@@ -65,6 +65,7 @@ class NotebookAgent:
         self._predictions: deque[Prediction] = deque(maxlen=REMEMBERED)
         self._refusals = Refusals("document refused")
         self._let_go = 0
+        self._heard = self._answered_before = 0
         self.state = "starting"
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self._thread.start()
@@ -124,9 +125,7 @@ class NotebookAgent:
     def _run(self) -> None:
         state = "failed unexpectedly; the traceback is in the log"
         try:
-            self._serve(
-                self._config, self._source, self._stopping, self._begun, self._predictions.append
-            )
+            self._serve(self._config, self._source, self._stopping, self._begun, self._hear)
             state = "stopped"
         except QdError as error:
             state = f"failed: {error}"
@@ -135,16 +134,31 @@ class NotebookAgent:
             self.state = state
 
     def _begun(self) -> None:
+        self._answered_before = self._answered()[0]
         self.state = "running"
 
+    def _hear(self, prediction: Prediction) -> None:
+        self._predictions.append(prediction)
+        self._heard += 1
+
     def _is_answered(self) -> bool:
+        # An answer is in the books a moment before it is heard of.
+        answered, waiting = self._answered()
+        return waiting == 0 and answered - self._answered_before <= self._heard
+
+    def _answered(self) -> tuple[int, int]:
+        """Count the frames that are answered and those that wait, by the books."""
         from qd_agent.ledger import Books  # noqa: PLC0415 - SQLite, when asked
 
-        books = Books(ledger_path(self._config), SINKS, migrate=False)
+        path = ledger_path(self._config)
+        if not path.exists():
+            return 0, 0
+        books = Books(path, SINKS, migrate=False)
         try:
-            return books.account().open == 0
+            account = books.account()
         finally:
             books.close()
+        return account.seen - account.open, account.open
 
 
 def _serve(

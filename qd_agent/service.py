@@ -137,13 +137,13 @@ class Service:
 
     def _check(self) -> None:
         self._check_outside()
-        failures = [thread.failure for thread in self._threads()]
-        for failure in failures:
-            if failure is not None:
-                raise Fatal(str(failure))
+        # Asked first: a thread says why before it ends.
+        ended = [thread.name for thread in self._threads() if not thread.is_alive()]
         for thread in self._threads():
-            if not thread.is_alive():  # an error of ours: it stands above, with its traceback
-                raise Fatal(f"the thread {thread.name} has ended unexpectedly; start again")
+            if thread.failure is not None:
+                raise Fatal(str(thread.failure))
+        if ended:  # an error of ours: it stands above, with its traceback
+            raise Fatal(f"the thread {ended[0]} has ended unexpectedly; start again")
 
     def _threads(self) -> list[Intake | Courier]:
         return [*self._intakes.values(), *self._couriers.values()]
@@ -161,7 +161,7 @@ class Service:
             # What the queue still holds is written down as seen: the next start answers it.
             while arrivals := self._come_in(wait=0.0):
                 self._take(arrivals)
-            self._take([i.left for i in self._intakes.values() if i.left is not None])
+            self._take_left()
         except Fatal as error:
             _log.error("documents in hand are not written down", reason=str(error))
         for courier in self._couriers.values():
@@ -170,4 +170,12 @@ class Service:
         for courier in self._couriers.values():
             if courier.is_alive():
                 courier.join(timeout=max(0.0, deadline - time.monotonic()))
+        try:
+            self._take_left()  # of a source that was slow to answer when it was told to stop
+        except Fatal as error:
+            _log.error("a document in hand is not written down", reason=str(error))
         _log.info("stopped")
+
+    def _take_left(self) -> None:
+        left = [intake.give_left() for intake in self._intakes.values()]
+        self._take([arrival for arrival in left if arrival is not None])

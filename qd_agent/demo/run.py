@@ -34,6 +34,7 @@ from qd_agent.sinks.reading import PredictionReader, stored_frames
 
 START_S, DRAIN_S = 120.0, 60.0
 """Patience for the start (the first import of torch is slow) and for the last frames."""
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ def _start(options: DemoOptions, folder: Path, screen: Screen, stack: ExitStack)
     arguments = [*growth, "--seed", str(options.seed)]
     beamline = start_beamline(folder, arguments, address, tiled)
     stack.callback(beamline.stop)
-    wait_for_file(folder / "beamline" / "mask.npy", beamline, START_S)
+    # The mask is there by then: the PONI is written last, and whole.
+    wait_for_file(folder / "beamline" / "detector.poni", beamline, START_S)
     agent = start_agent(folder, address, redis, tiled)
     stack.callback(agent.stop)
     page = ""
@@ -229,13 +231,13 @@ def _print(summary: Summary, folder: Path, plot: Path) -> None:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Generator[None]:
-    """Turn SIGTERM into the same orderly end as Ctrl-C."""
+    """Turn SIGTERM into the same orderly end as Ctrl-C; a second one does not disturb it."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        _end_undisturbed()
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in _ENDS}
     try:
         yield
     finally:
@@ -244,7 +246,7 @@ def _sigterm_as_interrupt() -> Generator[None]:
 
 
 def _end_undisturbed() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDS:
         signal.signal(number, signal.SIG_IGN)
 
 

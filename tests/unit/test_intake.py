@@ -1,6 +1,7 @@
 """The way in: nothing is dropped, nothing fills the memory or the log."""
 
 import queue
+import threading
 import time
 from collections.abc import Sequence
 
@@ -154,5 +155,28 @@ def test_a_document_in_hand_when_the_queue_is_full_is_not_dropped_at_the_end():
     intake.stop()
     intake.join(PATIENCE)  # it ends soon, but on a busy machine perhaps not as soon as `stop` hopes
     assert [arrivals.get_nowait().document[1]["n"] for _ in range(2)] == [0, 1]
-    assert intake.left is not None
-    assert intake.left.document[1]["n"] == 2
+    left = intake.give_left()
+    assert left is not None
+    assert left.document[1]["n"] == 2
+    assert intake.give_left() is None, "given once"
+
+
+def test_what_a_slow_source_gives_after_the_end_is_kept_apart_from_the_queue():
+    class Slow(Source):
+        asked, answer = threading.Event(), threading.Event()
+
+        def receive(self, timeout: float):
+            self.asked.set()
+            assert self.answer.wait(PATIENCE)
+            return super().receive(timeout)
+
+    source = Slow([("event", {"n": 1})])
+    intake, arrivals = started(source)
+    assert source.asked.wait(PATIENCE)
+    intake._stopping.set()  # as `stop` does, which would wait for two seconds in vain
+    source.answer.set()
+    intake.join(PATIENCE)
+    assert arrivals.empty(), "nobody looks into it any more"
+    left = intake.give_left()
+    assert left is not None
+    assert left.document[1]["n"] == 1

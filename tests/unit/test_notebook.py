@@ -8,10 +8,12 @@ from bluesky.plans import count
 from ophyd.sim import det
 from structlog.testing import capture_logs
 
-from qd_agent.config import Config
+from qd_agent.config import Config, ledger_path
 from qd_agent.core.errors import Fatal, Mistake
 from qd_agent.documents import in_process
+from qd_agent.ledger import Ledger
 from qd_agent.notebook import NotebookAgent
+from tests.helpers import records
 
 PATIENCE = 60.0
 
@@ -82,6 +84,30 @@ def test_a_slow_agent_does_not_hold_a_plan_up_and_gets_everything_in_the_end(
     agent.close()
     assert received == names
     assert agent.state == "stopped"
+
+
+def test_an_answer_counts_as_given_when_it_can_be_had(config):
+    written, told, waited = threading.Event(), threading.Event(), []
+
+    def serve(config, _source, stopping, begun, on_answer):
+        ledger = Ledger(ledger_path(config), "pbs-1", ["redis"])
+        begun()
+        ledger.see(records.reference(seq_num=1))
+        answer = records.prediction(seq_num=1)
+        ledger.predict(answer, None, None)
+        written.set()
+        assert told.wait(PATIENCE)
+        on_answer(answer)
+        stopping.wait(PATIENCE)
+        ledger.close()
+
+    with NotebookAgent(config, serve=serve) as agent:
+        assert written.wait(PATIENCE)
+        waited.append(agent.wait(0.3))
+        told.set()
+        waited.append(agent.wait(PATIENCE))
+        assert waited == [False, True]
+        assert [p.key.seq_num for p in agent.predictions()] == [1]
 
 
 def test_a_document_without_a_safe_form_is_said_and_the_plan_goes_on(config, engine):

@@ -14,7 +14,7 @@ from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Provenance
 from qd_agent.courier import Courier
 from qd_agent.health import Health
-from qd_agent.intake import Arrival, DocumentQueue
+from qd_agent.intake import Arrival, DocumentQueue, Intake
 from qd_agent.ledger import Delivery, Ledger
 from qd_agent.service import Service
 from tests.helpers import records
@@ -195,6 +195,47 @@ def test_documents_in_hand_at_the_end_are_written_down():
     service(agent, documents, begin=begun.set, chores=chores).run()
     assert begun.is_set()
     assert agent.noted == ["stop"]
+
+
+def test_what_a_slow_source_gives_while_the_process_ends_is_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    class Slow(Source):
+        asked, answer = threading.Event(), threading.Event()
+
+        def receive(self, timeout: float) -> Document | None:
+            self.asked.set()
+            assert self.answer.wait(PATIENCE)
+            return super().receive(timeout)
+
+    def not_waited_for(intake: Intake) -> None:
+        intake._stopping.set()
+
+    agent, source = NoFrames(), Slow([("stop", {})])
+    monkeypatch.setattr(Intake, "stop", not_waited_for)
+    made = service(agent, DocumentQueue(9), sources={"tiled": source}, finished=source.asked.is_set)
+    (intake,) = made._intakes.values()
+
+    class LastCourier:
+        """Stands for the couriers, whose end is waited for after the intakes'."""
+
+        name, failure = "courier", None
+
+        def start(self) -> None: ...
+
+        def stop(self) -> None:
+            source.answer.set()
+
+        def is_alive(self) -> bool:
+            return True
+
+        def join(self, timeout: float) -> None:
+            intake.join(PATIENCE)
+
+    made._couriers = {"redis": LastCourier()}  # type: ignore[dict-item]
+    made.run()
+    assert agent.noted == ["stop"]
+    assert source.acknowledged == [1]
 
 
 def test_who_is_told_that_it_is_ready_may_stop_it_at_once():
