@@ -70,6 +70,25 @@ def retry_set_aside(
     _say(f"{count} frames are to be tried anew; {who}")
 
 
+def print_what_waits(config: Path | None, data: Path | None) -> bool:
+    """Print what the books say while nobody else can; False when there are none here."""
+    folder = _folder(config, data)
+    if not (folder / "ledger.sqlite").is_file():
+        return False
+    with _books(folder) as books:
+        account = books.account()
+    works = "an agent works" if _in_use(folder) else "no agent works"
+    _say(f"by the books in {folder}, where {works}")
+    _say(
+        f"  frames     {account.seen} seen: {account.sized} sized, {account.abstained} abstained, "
+        f"{account.set_aside} set aside, {account.open} open"
+    )
+    answered = account.seen - account.open
+    for sink, delivered in account.delivered.items():
+        _say(f"  {sink:<10} {answered - delivered} predictions waiting")
+    return True
+
+
 def _judge_by(config: Config) -> Callable[[Declared], Declared]:
     return lambda declared: judge_again(declared, config.metadata)
 

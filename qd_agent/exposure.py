@@ -34,6 +34,7 @@ def open_doors(config: Config, path: Path | None = None) -> list[str]:
         *(door for source in config.source for door in _source(source)),
         *_redis(config, path),
         *_tiled(config, path),
+        *_metrics(config),
         *_roots(config),
         *_secret_files(config),
     ]
@@ -114,6 +115,15 @@ def _tiled(config: Config, path: Path | None) -> Generator[str]:
         yield (
             f"{shown}: predictions and API key travel unencrypted; use https:// with "
             "tiled.tls_ca_file"
+        )
+
+
+def _metrics(config: Config) -> Generator[str]:
+    settings = config.metrics
+    if settings.port is not None and not is_local(settings.host):
+        yield (
+            f"metrics.host {settings.host}: whoever reaches port {settings.port} reads "
+            "the metrics without a password; let a proxy ask for one, or have them on 127.0.0.1"
         )
 
 

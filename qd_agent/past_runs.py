@@ -30,6 +30,14 @@ class Wanted:
     since: float | None = None
     where: Mapping[str, object] = field(default_factory=dict[str, object])
 
+    def has(self, uid: str, start: Mapping[str, object]) -> bool:
+        """Tell whether a run is wanted, by its start document."""
+        if self.uids:
+            return uid in self.uids
+        time = start.get("time")
+        late = self.since is None or (isinstance(time, int | float) and time >= self.since)
+        return late and all(start.get(key) == value for key, value in self.where.items())
+
 
 class PastRuns(Protocol):
     """A catalog of runs."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -45,18 +47,32 @@ def record(config: Config, path: Path, *, rotate_bytes: int, runs: int = 0) -> N
         sys.stderr.flush()
         ended = 0
         refusals = Refusals("document not recorded")
-        while not stopping.is_set() and (not runs or ended < runs):
-            arrival = _next(arrivals, intakes)
-            if arrival is None:
-                continue
-            name, doc = arrival.document
+
+        def take(arrival: Arrival) -> None:
             try:
-                recorder.add(name, doc)
+                recorder.add(*arrival.document)
             except BadFrame as error:
                 refusals.take(error)
             sources[arrival.source].acknowledge(1)
-            ended += name == "stop"
+
+        while not stopping.is_set() and (not runs or ended < runs):
+            arrival = _next(arrivals, intakes)
+            if arrival is not None:
+                take(arrival)
+                ended += arrival.document[0] == "stop"
+        for arrival in _in_hand(arrivals, intakes) if stopping.is_set() else ():
+            take(arrival)
     sys.stderr.write(f"{recorder.written} documents recorded\n")
+
+
+def _in_hand(arrivals: DocumentQueue, intakes: list[Intake]) -> Iterator[Arrival]:
+    """Give what had come in when we were told to stop."""
+    for intake in intakes:
+        intake.stop()
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield arrivals.get_nowait()
+    yield from filter(None, [intake.give_left() for intake in intakes])
 
 
 def _next(arrivals: DocumentQueue, intakes: list[Intake]) -> Arrival | None:

@@ -6,6 +6,7 @@ agent is not touched.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ from qd_agent.core.prediction import Prediction
 from qd_agent.courier import FLUSH_S, Courier
 from qd_agent.daemon_lock import alone_in
 from qd_agent.documents import open_router
-from qd_agent.ledger import Ledger
+from qd_agent.ledger import Books, Ledger
 from qd_agent.sinks import RedisConnection, TiledConnection, open_sink
 from qd_agent.sinks.raw_archive import RawArchive
 from qd_agent.workshop import Workshop, finder_of, open_workshop
@@ -44,6 +45,9 @@ class Stores:
 
 class Replay:
     """Sizes runs of the past. Use it from one thread.
+
+    Its books are of one model, configuration and calibration: when any of these has changed, runs
+    are sized anew.
 
     Args:
         config: as for live frames.
@@ -65,9 +69,11 @@ class Replay:
         folder = config.data / "replay"
         stack.enter_context(alone_in(folder))
         workshop = open_workshop(config, stack, tiled=tiled)
-        name = "kept" if stores is None else "published"
         sinks = () if stores is None else SINKS
-        self._ledger = Ledger(folder / f"{name}.sqlite", workshop.model, sinks)
+        path = _books_of(folder, workshop, published=stores is not None)
+        others = [other for other in folder.glob(_like(path)) if other != path]
+        self._published_before = frozenset(uid for other in others for uid in _run_uids(other))
+        self._ledger = Ledger(path, workshop.model, sinks)
         stack.callback(self._ledger.close)
         self._couriers = {} if stores is None else self._sent_out(config, stores, workshop)
         for courier in self._couriers.values():
@@ -86,6 +92,13 @@ class Replay:
             finder=None if tiled is None else finder_of(config, partial(_look, tiled)),
         )
         self._agent.recover()
+
+    def is_published_otherwise(self, run_uid: str) -> bool:
+        """Tell whether a run was published by this model with another configuration.
+
+        Stores know a frame's answer by the model, and would keep the first one without a word.
+        """
+        return run_uid in self._published_before
 
     def is_done(self, run_uid: str) -> bool:
         """Tell whether an earlier replay has answered all frames of a run."""
@@ -157,6 +170,32 @@ class Replay:
             name: Courier(self._ledger, name, connect, workshop.provenance)
             for name, connect in (("redis", redis), ("tiled", tiled))
         }
+
+
+def _books_of(folder: Path, workshop: Workshop, *, published: bool) -> Path:
+    """Give the books' file, named after all that the numbers depend on."""
+    made_with = workshop.provenance
+    settings = (made_with.config_hash, made_with.poni_sha256, made_with.mask_sha256)
+    name = "published" if published else "kept"
+    return folder / f"{name}-{_short(workshop.model)}-{_short(*settings)}.sqlite"
+
+
+def _like(path: Path) -> str:
+    """Give the pattern of other published books of the same model; of kept ones none matters."""
+    published, model, _ = path.stem.split("-")
+    return f"{published}-{model}-*.sqlite" if published == "published" else path.name
+
+
+def _short(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
+
+
+def _run_uids(path: Path) -> list[str]:
+    books = Books(path, SINKS)
+    try:
+        return [record.uid for record in books.runs() if record.account.seen]
+    finally:
+        books.close()
 
 
 def _look(archive: RawArchive, run_uid: str) -> Future[Answer]:

@@ -70,6 +70,7 @@ def replay(config: Config, origin: str, options: Options) -> bool:
         Mistake: the origin, or a run in it, cannot be used.
         Fatal: something that is needed cannot be opened.
     """
+    _check(origin, options)
     set_up_logging("warning" if config.log_level == "info" else config.log_level)
     with ExitStack() as stack:
         stores = None
@@ -77,7 +78,7 @@ def replay(config: Config, origin: str, options: Options) -> bool:
             stores = _own_stores(config, stack)
         if is_recording(origin):
             replaying = Replay(config, stack, stores)
-            runs, missing = _play(replaying, Path(origin), options), []
+            runs, missing = _play(replaying, Path(origin), options)
         else:
             past = _open(config, origin, stack, stores)
             uids = past.find(options.wanted)
@@ -89,6 +90,17 @@ def replay(config: Config, origin: str, options: Options) -> bool:
         for reason in missing:
             sys.stderr.write(f"qd-agent: {reason}\n")
         return not missing
+
+
+def _check(origin: str, options: Options) -> None:
+    wanted = options.wanted
+    if wanted.uids and (wanted.since is not None or wanted.where):
+        raise Mistake("--run says which runs; leave --since and --query out")
+    if is_recording(origin) and options.publish and wanted != Wanted():
+        raise Mistake(
+            f"a recording is published whole ({origin}); leave --run, --since and --query out, or "
+            "print what you want with --json"
+        )
 
 
 def _open(config: Config, origin: str, stack: ExitStack, stores: Stores | None) -> PastRuns:
@@ -123,26 +135,40 @@ def _own_stores(config: Config, stack: ExitStack) -> Stores:
     return Stores(redis, tiled)
 
 
-def _play(replaying: Replay, path: Path, options: Options) -> list[str]:
-    """Play a recording; give its runs."""
-    uids: dict[str, None] = {}
+def _play(replaying: Replay, path: Path, options: Options) -> tuple[list[str], list[str]]:
+    """Play a recording, all of it; give the wanted runs, and in a line each what could not be.
+
+    Its dark and background runs may be others than those that are wanted.
+    """
+    starts = {
+        str(doc.get("uid")): doc for _, (name, doc) in read_recording(path) if name == "start"
+    }
+    published = [uid for uid in starts if replaying.is_published_otherwise(uid)]
+    if published:
+        return [], [_published_otherwise(uid) for uid in published]
     with _progress("documents", None) as advance:
         for name, doc in paced(read_recording(path), options.speed, time.sleep):
-            if name == "start":
-                uids[str(doc.get("uid"))] = None
             if options.speed > 0.0:
                 replaying.note((name, doc), lambda: None)
             else:
                 replaying.note_only((name, doc))
             advance()
     replaying.settle()
-    wanted = options.wanted.uids
-    return [uid for uid in uids if not wanted or uid in wanted]
+    missing = [f"run {uid} is not in {path}" for uid in options.wanted.uids if uid not in starts]
+    return [uid for uid, start in starts.items() if options.wanted.has(uid, start)], missing
+
+
+def _published_otherwise(uid: str) -> str:
+    return (
+        f"run {uid} was published by this model with another configuration or calibration, and "
+        "Redis and Tiled keep that answer; nothing was sent (--json prints the new one)"
+    )
 
 
 def _size(replaying: Replay, past: PastRuns, uids: Sequence[str], at_once: int) -> list[str]:
     """Size the runs, others fetched meanwhile; give in a line each what could not be."""
-    trouble: list[str] = []
+    trouble = [_published_otherwise(uid) for uid in uids if replaying.is_published_otherwise(uid)]
+    uids = [uid for uid in uids if not replaying.is_published_otherwise(uid)]
     left = deque(uid for uid in uids if not replaying.is_done(uid))
     # One thread asks the catalog, whose client is not made for several; meanwhile frames are sized.
     with ThreadPoolExecutor(1) as asking, _progress("runs", len(uids)) as advance:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qd_agent.core.errors import Mistake
+from qd_agent.books_report import print_what_waits
+from qd_agent.core.errors import Mistake, Unavailable
 from qd_agent.core.prediction import Estimate, Verdict
 from qd_agent.figures import draw_patterns, draw_refinements, headline
 from qd_agent.refining import (
@@ -125,6 +126,8 @@ def _extra(answer: FileAnswer) -> str:
 def print_status(config: Path | None, data: Path | None, *, as_json: bool) -> bool:
     """Print the heartbeat of every agent in Redis; True when one is alive.
 
+    While Redis is away, what the books of an agent on this machine say is printed instead.
+
     Args:
         config: the agent's configuration, or None.
         data: data folder of an agent with embedded servers, when there is no configuration.
@@ -136,7 +139,13 @@ def print_status(config: Path | None, data: Path | None, *, as_json: bool) -> bo
     """
     from qd_agent.sinks.checks import read_status  # noqa: PLC0415 - the Redis client
 
-    agents = read_status(*where_redis_is(config, data))
+    try:
+        agents = read_status(*where_redis_is(config, data))
+    except Unavailable as error:
+        if as_json or not print_what_waits(config, data):
+            raise
+        sys.stderr.write(f"qd-agent: {error}\n")
+        return False
     if as_json:
         sys.stdout.write(json.dumps(agents, indent=2) + "\n")
     elif not agents:

@@ -47,7 +47,7 @@ class Ledger(Outbox):
 
     Args:
         path: the SQLite file (WAL mode); made when missing, with its folder.
-        model: name of the model version; a frame is sized once for each.
+        model: name of the model version that answers what has no answer yet.
         sinks: names of the stores that every prediction must reach.
 
     Raises:
@@ -134,20 +134,27 @@ class Ledger(Outbox):
             )
 
     def see(self, reference: FrameReference, role: str = SAMPLE) -> bool:
-        """Write a frame down before anything is done with it; False when it is known already."""
+        """Write a frame down before anything is done with it; False when it is known already.
+
+        One that another model version has answered is known: a run that was open while the model
+        was changed has one answer for each frame, not two.
+        """
         image = None if reference.array is None else array_to_bytes(reference.array)
+        key = identity(reference.key)
         with self._db.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO frames (run_uid, stream, data_key, seq_num, idx, model, role, "
-                "reference, image, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
+                "reference, image, seen_at) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS "
+                "(SELECT 1 FROM frames WHERE run_uid = ? AND stream = ? AND data_key = ? "
+                "AND seq_num = ? AND idx = ? AND verdict IS NOT NULL) ON CONFLICT DO NOTHING",
                 (
-                    *identity(reference.key),
+                    *key,
                     self._model,
                     role,
                     reference_to_json(reference),
                     image,
                     time.time(),
+                    *key,
                 ),
             )
             return cursor.rowcount == 1

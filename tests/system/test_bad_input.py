@@ -138,12 +138,42 @@ def test_redis_away_at_start_is_said_once_and_the_frames_are_sized_meanwhile(rig
         assert beamline.wait(timeout=120) == 0
         (run_uid,) = {str(line["run_uid"]) for line in rig.truth()}
         assert len(rig.tiled_rows(run_uid, 3)) == 3, "Tiled gets them without Redis"
+        told = qd("status", str(rig.folder / "agent.yaml"))
+        assert told.returncode == 1
+        assert "where an agent works" in told.stdout
+        assert "  redis      3 predictions waiting" in told.stdout.splitlines()
+        assert f"127.0.0.1:{port} is away" in one_line(told.stderr)
         text = rig.terminate(agent)
     assert agent.returncode == 0
     assert "Traceback" not in text
     assert text.count("sink is away") == 1
     assert f"127.0.0.1:{port}" in text
     assert "hunter2" not in text
+
+
+def test_tiled_away_at_start_is_said_once_and_redis_gets_the_sizes_meanwhile(rig: Rig):
+    with refusing_port() as port:
+        tiled = {"uri": f"http://127.0.0.1:{port}?api_key=hunter2"}
+        agent, beamline = rig.start_both("growth", "--frames", "3", "--binning", "4", tiled=tiled)
+        assert beamline.wait(timeout=120) == 0
+        assert len(rig.predictions(3)) == 3, "Redis gets them without Tiled"
+        told = qd("status", str(rig.folder / "agent.yaml"))
+        assert "  tiled      down, 3 predictions waiting" in told.stdout
+        text = rig.terminate(agent)
+    assert agent.returncode == 0
+    assert "Traceback" not in text
+    assert text.count("sink is away") == 1
+    assert "hunter2" not in text
+
+
+def test_run_with_a_model_that_is_not_there_ends_in_one_line(rig: Rig):
+    rig.calibrate()
+    stores = {"redis": {"url": "redis://127.0.0.1:1"}, "tiled": {"uri": "http://127.0.0.1:1"}}
+    done = qd("run", str(rig.config(sizer={"model": str(rig.folder / "nowhere")}, **stores)))
+    assert done.returncode == 1
+    (last,) = [line for line in done.stderr.splitlines() if line.startswith("qd-agent: ")]
+    assert "nowhere" in last
+    assert "Traceback" not in done.stderr
 
 
 def test_frames_that_are_broken_are_set_aside_with_a_reason(rig: Rig):

@@ -51,6 +51,16 @@ def test_documents_from_another_machine_without_keys(address: str, open_: bool):
     assert doors(source={"address": address, **keys}) == []
 
 
+def test_metrics_that_anybody_may_read():
+    assert doors(metrics={"port": 9464}) == [], "on this machine only, unless told otherwise"
+    assert doors(metrics={"port": 9464, "host": "::1"}) == []
+    for host in ("0.0.0.0", "::", FAR):
+        (line,) = doors(metrics={"port": 9464, "host": host})
+        assert line.startswith("metrics.host")
+        assert "without a password" in line
+    assert doors(metrics={"host": "0.0.0.0"}) == [], "no port, no metrics"
+
+
 REDIS = [
     ({"url": "redis://127.0.0.1"}, []),
     ({"url": "unix:///run/redis.sock"}, []),

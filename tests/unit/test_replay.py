@@ -4,6 +4,7 @@ import json
 from contextlib import ExitStack
 
 import httpx
+import numpy as np
 import pytest
 from bluesky_tiled_plugins import TiledWriter
 from tiled.structures.core import Spec
@@ -15,9 +16,10 @@ from qd_agent.documents import MetadataSettings, open_router
 from qd_agent.documents.recording import Recorder, read_recording
 from qd_agent.ledger import Ledger
 from qd_agent.past_runs import BrokerRuns, TiledRuns, Wanted, read_query
-from qd_agent.replay import Replay, is_recording, paced
-from qd_agent.replaying import read_time
-from qd_agent.sinks import TiledConnection
+from qd_agent.replay import Replay, Stores, is_recording, paced
+from qd_agent.replaying import Options, _play, _size, read_time
+from qd_agent.replaying import replay as play
+from qd_agent.sinks import RedisConnection, TiledConnection
 from qd_agent.workshop import open_workshop
 from simulated_beamline import modes
 from simulated_beamline.formats import FramesAs
@@ -101,6 +103,23 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
         assert replay.is_done(run_uid)
         assert plain(replay.predictions([run_uid])) == live
 
+    # Other settings, or other pixels masked, and the books of before are not asked.
+    darker = config.reduction.model_copy(update={"monitor_key": "no_such_reading"})
+    with ExitStack() as stack:
+        replay = Replay(config.model_copy(update={"reduction": darker}), stack)
+        assert not replay.is_done(run_uid)
+        with ExitStack() as inner:
+            again = TiledRuns(config.tiled, connection, inner).documents(run_uid)
+            replay.take(again, lambda: None)
+        anew = plain(replay.predictions([run_uid]))
+        assert len(anew) == FRAMES
+        assert {p["flags"] == q["flags"] for p, q in zip(anew, live, strict=True)} == {False}
+    mask = np.load(frames / "mask.npy")
+    np.save(frames / "mask.npy", np.roll(mask, 3, axis=0))
+    with ExitStack() as stack:
+        assert not Replay(config, stack).is_done(run_uid)
+    np.save(frames / "mask.npy", mask)
+
     elsewhere = config.model_copy(update={"data": tmp_path / "elsewhere"})
     with ExitStack() as stack:
         replay = Replay(elsewhere, stack)
@@ -108,6 +127,57 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
             replay.note(document, lambda: None)
         replay.settle()
         assert plain(replay.predictions(replay.runs())) == live
+
+
+def test_which_runs_are_wanted_is_seen_from_their_start():
+    start = {"uid": "a", "time": 100.0, "sample_name": "PbS"}
+    assert Wanted().has("a", start)
+    assert Wanted(uids=("a",)).has("a", start)
+    assert not Wanted(uids=("b",)).has("a", start)
+    assert Wanted(since=100.0, where={"sample_name": "PbS"}).has("a", start)
+    assert not Wanted(since=100.1).has("a", start)
+    assert not Wanted(where={"sample_name": "CdSe"}).has("a", start)
+    assert not Wanted(since=1.0).has("a", {"uid": "a"}), "it does not say when"
+
+
+def test_options_that_would_not_do_what_they_say_are_refused(beamline_config):
+    config, _, _ = beamline_config
+    some = Options(Wanted(uids=("a",)), publish=True)
+    with pytest.raises(Mistake, match="recording is published whole"):
+        play(config, "runs.jsonl", some)
+    both = Options(Wanted(uids=("a",), since=1.0))
+    with pytest.raises(Mistake, match="leave --since and --query out"):
+        play(config, "tiled", both)
+
+
+def test_a_run_that_was_published_with_other_settings_is_not_published_again(
+    tmp_path, beamline_config
+):
+    config, request, frames = beamline_config
+    recorder = Recorder(tmp_path / "runs.jsonl")
+    documents, _ = scan(request, frames, FramesAs.HDF5, callbacks=[recorder.add])
+    recorder.close()
+    uid = documents[0][1]["uid"]
+    away = Stores(
+        RedisConnection("redis://127.0.0.1:1"), TiledConnection("http://127.0.0.1:1", "secret")
+    )
+    with ExitStack() as stack:
+        first = Replay(config, stack, away)
+        first.take((doc for _, doc in read_recording(tmp_path / "runs.jsonl")), lambda: None)
+        assert not first.is_published_otherwise(uid)
+    other = config.reduction.model_copy(update={"monitor_key": "no_such_reading"})
+    changed = config.model_copy(update={"reduction": other})
+    with ExitStack() as stack:
+        second = Replay(changed, stack, away)
+        assert second.is_published_otherwise(uid)
+        runs, missing = _play(second, tmp_path / "runs.jsonl", Options(Wanted(), publish=True))
+        assert runs == []
+        assert "nothing was sent" in missing[0]
+        assert _size(second, None, [uid], 1) == missing
+        assert second.runs() == []
+    with ExitStack() as stack:
+        kept = Replay(changed, stack)
+        assert not kept.is_published_otherwise(uid), "printed it may be, as often as one likes"
 
 
 def test_a_recording_is_played_at_its_own_pace_or_faster():

@@ -184,6 +184,52 @@ def service(agent: NoFrames, documents: DocumentQueue, **options) -> Service:
     return Service(agent, sources, {}, health, documents=documents, **options)  # type: ignore[arg-type]
 
 
+def test_a_sink_that_answers_slowly_slows_neither_intake_nor_the_other_sink(tmp_path: Path):
+    ledger = Ledger(tmp_path / "books.sqlite", "pbs-1", ["redis", "tiled"])
+    answering, taken = threading.Event(), list[int]()
+
+    class Slow(Sink):
+        name = "tiled"
+
+        def deliver(self, batch: Sequence[Delivery]) -> None:
+            assert answering.wait(PATIENCE)
+            super().deliver(batch)
+
+    class Sizes(NoFrames):
+        def note_all(self, documents: Iterable[Document]) -> None:
+            for _, doc in documents:
+                self.noted.append("event")
+                answer(ledger, doc["n"])  # type: ignore[arg-type]
+            for courier_ in couriers.values():
+                courier_.wake()
+
+    slow, quick = Slow(), Sink()
+    stores = {"tiled": slow, "redis": quick}
+    couriers = {
+        name: Courier(ledger, name, lambda sink=sink: sink, records.provenance())
+        for name, sink in stores.items()
+    }
+    source = Source([("event", {"n": n}) for n in range(1, 8)])
+
+    def finished() -> bool:
+        if len(quick.got) < 7 or not source.dry.is_set():
+            return False
+        taken.extend([sum(source.acknowledged), len(slow.got), ledger.backlog("tiled")])
+        answering.set()
+        return True
+
+    health = Health("agent", "zmq", "pbs-1")
+    documents = DocumentQueue(2)
+    Service(
+        Sizes(), {"zmq": source}, couriers, health, documents=documents, finished=finished
+    ).run()  # type: ignore[arg-type]
+    for courier_ in couriers.values():
+        courier_.join(PATIENCE)
+    assert taken == [7, 0, 7], "all is taken in and in Redis, and Tiled has not answered yet"
+    assert slow.got == quick.got == list(range(1, 8))
+    ledger.close()
+
+
 def test_documents_in_hand_at_the_end_are_written_down():
     agent, documents = NoFrames(), DocumentQueue(100)
     begun = threading.Event()

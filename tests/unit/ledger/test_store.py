@@ -168,13 +168,26 @@ def test_what_was_written_survives_a_process_that_is_killed(tmp_path: Path):
     book.close()
 
 
-def test_another_model_version_sizes_the_same_frame_again(tmp_path: Path):
+def test_what_is_acknowledged_is_on_the_disk_and_not_in_its_cache(ledger: Ledger):
+    assert ledger._db.rows("PRAGMA journal_mode") == [("wal",)]
+    assert ledger._db.rows("PRAGMA synchronous") == [(2,)], "FULL: each commit waits for the disk"
+
+
+def test_another_model_version_answers_what_the_first_one_did_not_and_nothing_twice(
+    tmp_path: Path,
+):
     path = tmp_path / "ledger.sqlite"
+    answered, waiting = (records.reference(seq_num=n) for n in (1, 2))
     first = Ledger(path, "pbs-1", ["redis"])
-    assert first.see(records.reference())
+    assert first.see(answered)
+    assert first.see(waiting)
+    first.predict(records.prediction(seq_num=1), None, None)
     first.close()
     second = Ledger(path, "pbs-2", ["redis"])
-    assert second.see(records.reference())
+    assert second.see(answered) is False, "the documents of an open run come again"
+    assert second.see(waiting)
+    assert second.adopt() == 1
+    assert (second.account().seen, second.account().open) == (2, 1)
     second.close()
 
 
