@@ -45,8 +45,9 @@ def dashboard(
 ) -> None:
     """Serve the live page: size, growth and trust at a glance, in any browser.
 
-    It reads Redis and nothing else. It listens on loopback without a token; at any other address
-    viewers need one, which is in the link that is printed.
+    It reads Redis, and runs that Redis holds no more from Tiled; it writes nothing. It listens on
+    loopback without a token; at any other address viewers need one, which is in the link that is
+    printed.
 
     \b
     Examples:

@@ -425,6 +425,25 @@ def test_a_restart_between_any_two_documents_loses_no_frame(tmp_path: Path):
         last.ledger.close()
 
 
+def test_a_model_that_changes_between_any_two_documents_sizes_no_frame_twice(tmp_path: Path):
+    documents = scan_with_darks(darks=2, frames=4)
+    for cut in range(1, len(documents)):
+        path = tmp_path / f"{cut}.sqlite"
+        for part, model in ((documents[:cut], "pbs-1"), (documents[cut:], "pbs-2")):
+            made = Rig(path, router=open_router(RouterSettings()), model=model)
+            made.agent.recover()
+            made.agent.work_all()
+            for name, doc in part:
+                made.agent.step(name, doc)
+            account = made.ledger.account()
+            made.ledger.close()
+        last = Rig(path, model="pbs-2")
+        numbers = sorted(p.key.seq_num for p in last.predictions())
+        assert numbers == [1, 2, 3, 4], f"another model after document {cut}"
+        assert (account.seen, account.open) == (4, 0)
+        last.ledger.close()
+
+
 def test_a_document_without_its_run_does_not_stop_the_next_start(tmp_path: Path):
     path = tmp_path / "ledger.sqlite"
     first = Rig(path, router=open_router(RouterSettings()))
