@@ -87,13 +87,13 @@ def without(lost):
     return [d for i, d in enumerate(two_detectors_in_two_streams()) if i not in gone]
 
 
-@pytest.mark.parametrize("lost", combinations(range(len(DATA)), 1))
+@pytest.mark.parametrize("lost", [*combinations(range(len(DATA)), 1)])
 def test_a_frame_of_one_detector_that_is_not_announced_is_made_up_for(lost):
     found, _ = played(without(lost))
     assert {name: frame.location for name, frame in found.items()} == EXPECTED
 
 
-@pytest.mark.parametrize("lost", combinations(range(len(DATA)), 2))
+@pytest.mark.parametrize("lost", [*combinations(range(len(DATA)), 2)])
 def test_what_cannot_be_told_apart_is_missed_and_never_guessed(lost):
     """Rows next to each other whose streams nobody has named: Tiled is asked for them."""
     found, last = played(without(lost))
