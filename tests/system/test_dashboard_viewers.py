@@ -26,6 +26,7 @@ from tests.helpers.browser import Browser, Page, browser, needs_chromium, page
 from tests.helpers.dashboard import headline, looking_at, opened, private, running_dashboard
 from tests.helpers.predictions import PROVENANCE, Record, refused, sized
 from tests.helpers.predictions import opened as run_opened
+from tests.helpers.rig import free_port
 from tests.helpers.servers import redis_client, running_redis
 from tests.helpers.stage import Stage, frames, stage
 
@@ -333,6 +334,24 @@ def test_a_redis_that_restarts_is_found_again_without_a_reload(
             _fill(again, "survivor", range(6, 9))
             page.wait("dashboard.state.rows.length === 8")
             assert page.run("window.mark") == "never reloaded"
+
+
+def test_a_dashboard_that_restarts_is_found_again_without_a_reload(stage: Stage, page: Page):
+    port = str(free_port())
+    stage.begin("kept")
+    stage.publish(*frames("kept", range(1, 6)))
+    with running_dashboard("--data", stage.folder, "--port", port) as address:
+        opened(page, address, 5, "kept")
+        page.run("window.mark = 'never reloaded'")
+    hint = "document.getElementById('pill-hint').textContent"
+    page.wait(f"{hint}.startsWith('no line to the dashboard')")
+    assert page.text("#diameter") != "–", "what is known stays, with its age"
+    stage.publish(*frames("kept", range(6, 9)))
+    with running_dashboard("--data", stage.folder, "--port", port):
+        page.wait("dashboard.state.rows.length === 8", 120)
+        page.wait("document.getElementById('size-sub').textContent.startsWith('8 frames')")
+        page.wait(f"!{hint}.startsWith('no line')")
+        assert page.run("window.mark") == "never reloaded"
 
 
 def _fill(server: RunningServer, uid: str, numbers: range) -> None:
