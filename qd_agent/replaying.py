@@ -24,6 +24,8 @@ from qd_agent.replay import Replay, Stores, is_recording, paced
 from qd_agent.sinks import RedisConnection, TiledConnection, resolve_redis, resolve_tiled
 
 BROKER = "databroker:"
+SAY_EVERY_S = 10.0
+"""Pause between lines about the progress where nobody watches a bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +196,35 @@ def _size(replaying: Replay, past: PastRuns, uids: Sequence[str], at_once: int) 
     return trouble
 
 
+class _Lines:
+    """Says how far it is, at most every SAY_EVERY_S seconds, and at the end."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total = what, total
+        self._done, self._said = 0, time.monotonic()
+
+    def advance(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if self._done == self._total or now - self._said >= SAY_EVERY_S:
+            self._said = now
+            of = "" if self._total is None else f" of {self._total}"
+            sys.stderr.write(f"{self._done}{of} {self._what}\n")
+            sys.stderr.flush()
+
+
 @contextmanager
 def _progress(what: str, total: int | None) -> Generator[Callable[[], None]]:
+    """Show a bar on a terminal; elsewhere, as in a log, a line now and then."""
+    if not sys.stderr.isatty():
+        yield _Lines(what, total).advance
+        return
     from rich.console import Console  # noqa: PLC0415 - only where it is shown
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 

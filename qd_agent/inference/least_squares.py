@@ -175,6 +175,9 @@ def significance(design: Float, coefficients: Float, residual: Float) -> float:
     active = np.flatnonzero(coefficients > 0)
     normal = design[:, active].T @ design[:, active]
     variance = float(np.linalg.pinv(normal)[0, 0])
+    # An inverse is at least 1 here; less, and the column was cut off as no more than rounding.
+    if variance * normal[0, 0] < 0.5:
+        return 0.0
     return float(coefficients[0] / np.sqrt(variance * max(inflation(residual), 1e-12)))
 
 

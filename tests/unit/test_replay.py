@@ -9,6 +9,7 @@ import pytest
 from bluesky_tiled_plugins import TiledWriter
 from tiled.structures.core import Spec
 
+from qd_agent import replaying
 from qd_agent.agent import Agent
 from qd_agent.config import load_config
 from qd_agent.core.errors import BadFrame, Mistake
@@ -17,7 +18,7 @@ from qd_agent.documents.recording import Recorder, read_recording
 from qd_agent.ledger import Ledger
 from qd_agent.past_runs import BrokerRuns, TiledRuns, Wanted, read_query
 from qd_agent.replay import Replay, Stores, is_recording, paced
-from qd_agent.replaying import Options, _play, _size, read_time
+from qd_agent.replaying import Options, _play, _progress, _size, read_time
 from qd_agent.replaying import replay as play
 from qd_agent.sinks import RedisConnection, TiledConnection
 from qd_agent.workshop import open_workshop
@@ -127,6 +128,20 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
             replay.note(document, lambda: None)
         replay.settle()
         assert plain(replay.predictions(replay.runs())) == live
+
+
+def test_in_a_log_progress_is_a_line_now_and_then_and_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with _progress("runs", 3) as advance:
+        advance()
+        assert capsys.readouterr().err == "", "not a line for each"
+        monkeypatch.setattr(replaying, "SAY_EVERY_S", 0.0)
+        advance()
+        assert capsys.readouterr().err == "2 of 3 runs\n"
+        monkeypatch.undo()
+        advance()
+    assert capsys.readouterr().err == "3 of 3 runs\n"
 
 
 def test_which_runs_are_wanted_is_seen_from_their_start():

@@ -9,6 +9,7 @@ from qd_agent.inference.least_squares import (
     inflation,
     noise,
     noise_unit,
+    significance,
     solve,
     spline_basis,
 )
@@ -72,3 +73,13 @@ def test_splines_cover_the_grid_evenly():
     basis = spline_basis(BINNED_Q)
     assert (basis >= 0).all()
     np.testing.assert_allclose(basis.sum(axis=1), 1.0, atol=1e-9)
+
+
+def test_nanocrystals_too_faint_to_be_told_from_rounding_are_not_significant():
+    rng = np.random.default_rng(0)
+    background = np.ones(200)
+    faint = 1e-12 * np.sin(np.linspace(0.0, 20.0, 200))
+    design = np.stack([faint, background], axis=1)
+    assert significance(design, np.array([5.0, 1.0]), 0.01 * rng.standard_normal(200)) == 0.0
+    clear = np.stack([1e12 * faint, background], axis=1)
+    assert significance(clear, np.array([5.0, 1.0]), 0.01 * rng.standard_normal(200)) > 3.0
