@@ -92,6 +92,8 @@ def test_pictures_of_the_running_synthesis_at_three_sizes(demo: Demo, page: Page
         page.resize(**window, mobile=name == "phone")  # type: ignore[arg-type]
         page.run(act or "0")
         page.run("new Promise((done) => setTimeout(done, 700))")  # Plotly fits itself in
+        newest = "dashboard.frame.prediction.key.seq_num === dashboard.state.rows.at(-1).seq_num"
+        page.wait(f"{newest} && dashboard.drawn")  # each panel of the same frame
         path = folder / f"dashboard-{name}.png"
         page.screenshot(path, whole=name == "desktop")
         assert 10_000 < path.stat().st_size < 300_000
