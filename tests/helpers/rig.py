@@ -215,20 +215,28 @@ class Rig:
         """Read the table of a run from Tiled until it has `count` rows."""
         client = self.tiled()
         deadline = time.monotonic() + patience
-        while True:
-            try:
-                rows = _table(client["qd_agent"][run_uid]["predictions"])
-            except KeyError:
-                rows = None  # not there yet
-            except httpx.HTTPStatusError as error:
-                # The table of a run of which a frame is tried anew is taken away and made again.
-                if error.response.status_code != 404:
-                    raise
-                rows = None
-            if (rows is not None and len(rows) >= count) or time.monotonic() > deadline:
-                client.context.close()
-                return rows
-            time.sleep(0.2)
+        try:
+            while True:
+                rows = _rows_so_far(client, run_uid, give_up=time.monotonic() > deadline)
+                if (rows is not None and len(rows) >= count) or time.monotonic() > deadline:
+                    return rows
+                time.sleep(0.2)
+        finally:
+            client.context.close()
+
+
+def _rows_so_far(client, run_uid: str, *, give_up: bool):
+    """Read the table of a run; None while it is not there, or being written."""
+    try:
+        return _table(client["qd_agent"][run_uid]["predictions"])
+    except KeyError:
+        return None
+    except httpx.HTTPStatusError as error:
+        # 404: the table of a run of which a frame is tried anew is taken away and made again.
+        # 500: a Tiled that is asked while rows are added to it may say so.
+        if give_up or error.response.status_code not in {404, 500}:
+            raise
+        return None
 
 
 def _table(node):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -157,8 +158,11 @@ def test_tiled_away_at_start_is_said_once_and_redis_gets_the_sizes_meanwhile(rig
         agent, beamline = rig.start_both("growth", "--frames", "3", "--binning", "4", tiled=tiled)
         assert beamline.wait(timeout=120) == 0
         assert len(rig.predictions(3)) == 3, "Redis gets them without Tiled"
-        told = qd("status", str(rig.folder / "agent.yaml"))
-        assert "  tiled      down, 3 predictions waiting" in told.stdout
+        deadline = time.monotonic() + 120  # each heartbeat tells anew
+        while "  tiled      down, 3 predictions waiting" not in (
+            told := qd("status", str(rig.folder / "agent.yaml")).stdout
+        ):
+            assert time.monotonic() < deadline, told
         text = rig.terminate(agent)
     assert agent.returncode == 0
     assert "Traceback" not in text
