@@ -16,11 +16,12 @@ import structlog
 
 from qd_agent.away import AwayFiles
 from qd_agent.companions import Companions, RunReducer
-from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.core.errors import BadFrame, Fatal, Lacking, StorageAway, Unavailable
 from qd_agent.core.frame import FrameReference
 from qd_agent.core.ports import FrameReader, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
 from qd_agent.ledger import Ledger, Todo
+from qd_agent.outage import Outage
 
 _log = structlog.get_logger(__name__)
 
@@ -29,6 +30,8 @@ MAX_CRASHES = 5
 three, a campaign that kills for reasons of its own once met the same good frame three times."""
 TRIES_WITHOUT_DARK = 3
 """How often a frame is put off because its dark or background is away; then it goes without."""
+STORAGE_PAUSE_S = 5.0
+"""Until a frame is tried again whose storage is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,12 @@ class Patience:
     Attributes:
         delays_s: waits between tries, s; the last one repeats.
         tries_after_stop: tries after the run has stopped; before that there is no limit.
+        storage_s: how long the storage of all frames may be away, s; then `Answers` gives up.
     """
 
     delays_s: Sequence[float] = (1.0, 5.0, 15.0, 30.0, 60.0)
     tries_after_stop: int = 8
+    storage_s: float = 120.0
 
     def wait(self, todo: Todo) -> float | None:
         """Give the seconds until the next try after one more in vain; None: there is none."""
@@ -104,6 +109,7 @@ class Answers:
         self._newest_first = newest_first
         self._retry_next = False
         self._away = AwayFiles(ledger)
+        self._outage = Outage(patience.storage_s)
 
     def work(self, now: float | None = None) -> FrameReference | None:
         """Answer the frame whose turn it is, or put it off; None when no frame's turn has come.
@@ -147,7 +153,10 @@ class Answers:
         try:
             sized = self._path(todo, watch)
         except BadFrame as error:
-            self._set_aside(todo, str(error), watch)
+            flags = error.flags if isinstance(error, Lacking) else ()
+            self._set_aside(todo, str(error), watch, flags)
+        except StorageAway as error:
+            self._wait_for_storage(todo, str(error))
         except Unavailable as error:
             self._put_off(todo, str(error), watch)
         except Fatal:
@@ -165,8 +174,10 @@ class Answers:
         if away is not None and more_tries:
             raise Unavailable(away)
         frame = self._stages.reader.read(todo.reference)
+        self._outage.is_over(todo.reference)
         watch.lap("read")
         pattern = self._stages.reducer.reduce(frame)
+        self._companions.check(frame, pattern)
         watch.lap("reduce")
         (sized,) = self._stages.sizer.size([pattern])
         watch.lap("size")
@@ -185,8 +196,19 @@ class Answers:
         self._ledger.put_off(todo, due=time.time() + max(wait, 1e-3))
         self._away.put_off(todo.reference, reason, wait)
 
-    def _set_aside(self, todo: Todo, reason: str, watch: _Stopwatch) -> None:
-        self._write(todo, Estimate(verdict=Verdict.BAD_FRAME, reason=reason), watch)
+    def _wait_for_storage(self, todo: Todo, reason: str) -> None:
+        """Put a frame off for no fault of its own; its tries do not count."""
+        if self._stopping():
+            self._ledger.put_back(todo.reference.key)
+            return
+        self._ledger.put_off(todo, due=time.time() + STORAGE_PAUSE_S, counts=False)
+        self._outage.take(reason)
+
+    def _set_aside(
+        self, todo: Todo, reason: str, watch: _Stopwatch, flags: tuple[str, ...] = ()
+    ) -> None:
+        estimate = Estimate(verdict=Verdict.BAD_FRAME, reason=reason, flags=flags)
+        self._write(todo, estimate, watch)
 
     def _write(
         self, todo: Todo, estimate: Estimate, watch: _Stopwatch, sized: Sized | None = None

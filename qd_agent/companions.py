@@ -14,6 +14,7 @@ from qd_agent.core.frame import (
     FrameKey,
     FrameReference,
 )
+from qd_agent.core.pattern import Pattern
 from qd_agent.core.ports import FrameReader, Reducer
 from qd_agent.ledger import Ledger
 from qd_agent.run_search import RunSearch
@@ -31,6 +32,10 @@ class RunReducer(Reducer, Protocol):
 
     def wants(self, reference: FrameReference) -> tuple[str, str]:
         """Give the runs that are this frame's dark and its background; '' for none."""
+        ...
+
+    def check_whole(self, frame: Frame, pattern: Pattern, *, dark_announced: bool) -> None:
+        """Refuse (Lacking) the pattern of a frame without what its detector's settings demand."""
         ...
 
     def add_dark(self, frame: Frame, role: str = ...) -> None:
@@ -89,6 +94,22 @@ class Companions:
         if background_run:
             away = self._bring_run("background", background_run) or away
         return None if away is None else f"{away[0]} is away: {away[1]}"
+
+    def check(self, frame: Frame, pattern: Pattern) -> None:
+        """Refuse a pattern whose frame has not got the dark or the monitor that it must have.
+
+        Raises:
+            Lacking: so it is.
+        """
+        announced = "dark_missing" in pattern.flags and self._is_dark_announced(frame.reference)
+        self.reducer.check_whole(frame, pattern, dark_announced=announced)
+
+    def _is_dark_announced(self, reference: FrameReference) -> bool:
+        """Tell whether documents named a dark run, or dark frames of this run and detector."""
+        key = reference.key
+        return bool(self.reducer.wants(reference)[0]) or any(
+            dark.key.data_key == key.data_key for dark in self.ledger.darks(key.run_uid)
+        )
 
     def forget(self, run_uid: str) -> None:
         """Let go of a run that has ended, as far as no later run may name it."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qd_agent.agent import Agent
-from qd_agent.answers import Patience
 from qd_agent.archivist import Archivist
 from qd_agent.chores import Chores
 from qd_agent.config import SINKS, Config, ledger_path
@@ -41,7 +40,7 @@ from qd_agent.sinks import (
     resolve_tiled,
 )
 from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.workshop import finder_of, open_workshop
+from qd_agent.workshop import finder_of, open_workshop, patience_of
 
 if TYPE_CHECKING:
     from qd_agent.documents.tiled_stream import TiledDoor
@@ -176,7 +175,7 @@ def _run(
         streams=frozenset(config.router.streams),
         dark_streams=frozenset(config.router.dark_streams),
         on_answer=answered,
-        patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
+        patience=patience_of(config.frames),
         newest_first=config.order == "newest_first",
         stopping=stopping.is_set,
         finder=finder_of(config, archivist.look),

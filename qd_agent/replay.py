@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from qd_agent.agent import Agent
-from qd_agent.answers import Patience
 from qd_agent.archivist import Answer
 from qd_agent.config import SINKS, Config
 from qd_agent.core.errors import QdError, Unavailable
@@ -28,7 +27,7 @@ from qd_agent.documents import open_router
 from qd_agent.ledger import Books, Ledger
 from qd_agent.sinks import RedisConnection, TiledConnection, open_sink
 from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.workshop import Workshop, finder_of, open_workshop
+from qd_agent.workshop import Workshop, finder_of, open_workshop, patience_of
 
 POLL_S = 0.05
 PATIENCE_S = 60.0
@@ -87,7 +86,7 @@ class Replay:
             provenance=workshop.provenance,
             streams=frozenset(config.router.streams),
             dark_streams=frozenset(config.router.dark_streams),
-            patience=Patience(config.frames.retry_delays_s, config.frames.tries_after_stop),
+            patience=patience_of(config.frames),
             newest_first=False,
             finder=None if tiled is None else finder_of(config, partial(_look, tiled)),
         )

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qd_agent import __version__
-from qd_agent.answers import Stages
+from qd_agent.answers import Patience, Stages
 from qd_agent.archivist import Answer
 from qd_agent.config import Config
 from qd_agent.core.frame import Happening
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Provenance
 from qd_agent.documents import open_router
-from qd_agent.frames import open_reader
+from qd_agent.frames import FrameSettings, open_reader
 from qd_agent.inference import open_sizer
 from qd_agent.reduction import open_reducers
 from qd_agent.retelling import happenings_of
@@ -56,6 +56,11 @@ def finder_of(config: Config, look: Callable[[str], Future[Answer]]) -> RunFinde
         return happenings_of(open_router(config.routing(), config.metadata, live=False), documents)
 
     return RunFinder(look, happenings)
+
+
+def patience_of(settings: FrameSettings) -> Patience:
+    """Give how often, and when, frames are tried again that are away."""
+    return Patience(settings.retry_delays_s, settings.tries_after_stop, settings.storage_patience_s)
 
 
 def open_workshop(

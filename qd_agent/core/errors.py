@@ -13,8 +13,24 @@ class SaidBefore(BadFrame):
     """Refused for a reason that was explained a moment ago: count it, and do not say it again."""
 
 
+class Lacking(BadFrame):
+    """The frame itself is good, but not what it has to be corrected with.
+
+    Attributes:
+        flags: what is lacking, in the words of `Pattern.flags`.
+    """
+
+    def __init__(self, message: str, flags: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.flags = flags
+
+
 class Unavailable(QdError):  # noqa: N818
     """Something around us is away for now (file not yet there, server down); try again later."""
+
+
+class StorageAway(Unavailable):
+    """The folder that holds all of a detector's files is away; no frame is to blame for it."""
 
 
 class Fatal(QdError):  # noqa: N818

@@ -50,6 +50,15 @@ def resolve(uri: str, settings: FrameSettings) -> Path:
     return allowed_path(_path_of(uri), settings)
 
 
+def mapped_path(uri: str, settings: FrameSettings) -> Path:
+    """Give the path of a `file:` URI on this machine, by its names alone; it may not be there.
+
+    Raises:
+        BadFrame: not a local file URI.
+    """
+    return Path(_map(posixpath.normpath(_path_of(uri)), settings.path_map))
+
+
 def allowed_path(path: str, settings: FrameSettings, base: Path | None = None) -> Path:
     """Give the real path of `path` as a document or a detector file names it, once it may be read.
 

@@ -22,6 +22,7 @@ from qd_agent.frames.checks import check_declared, check_image
 from qd_agent.frames.inline import read_inline
 from qd_agent.frames.paths import resolve
 from qd_agent.frames.settings import FrameSettings
+from qd_agent.frames.storage import Storage
 
 if TYPE_CHECKING:
     from qd_agent.frames.hdf5 import Hdf5Reader
@@ -46,6 +47,7 @@ class Reader:
         in_tiled: InTiled | None = None,
     ) -> None:
         self._settings, self._stopping, self._in_tiled = settings, stopping, in_tiled
+        self._storage = Storage(settings, elsewhere=in_tiled is not None)
         self._hdf5: Hdf5Reader | None = None
         self._tiff: TiffReader | None = None
 
@@ -54,6 +56,7 @@ class Reader:
 
         Raises:
             BadFrame: not allowed, or not what was declared.
+            StorageAway: the folder that it lies in is away, and so is all that lies there.
             Unavailable: not readable by the deadline, or by the time we are told to stop.
         """
         location = reference.location
@@ -66,12 +69,14 @@ class Reader:
                 return self._images().read(reference, location)
             return self._files().read(reference, location)
         except (BadFrame, Unavailable) as error:
-            if not self._is_out_of_reach(location.uri):
-                raise
             try:
-                return self._from_tiled(reference)
+                if self._is_out_of_reach(location.uri):
+                    return self._from_tiled(reference)
             except QdError:
+                self._storage.check(location.uri)
                 raise error from None
+            self._storage.check(location.uri)
+            raise
 
     def _is_out_of_reach(self, uri: str) -> bool:
         """Tell whether a file is not there for us, or not to be read: Tiled may be able to."""

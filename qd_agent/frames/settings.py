@@ -41,6 +41,14 @@ class FrameSettings(BaseModel):
         description="tries of such a frame after its run has stopped; then it is set aside. While "
         "the run is open there is no limit",
     )
+    storage_patience_s: float = Field(
+        default=120.0,
+        ge=0.0,
+        le=86_400.0,
+        description="how long one of `allowed_roots` may be away (unmounted, not to be entered) "
+        "while frames wait that lie there, s; then the agent stops, and no frame is set aside for "
+        "it",
+    )
     max_pixels: int = Field(
         default=64_000_000, ge=1, description="frames with more pixels are refused unread"
     )

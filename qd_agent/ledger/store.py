@@ -171,13 +171,19 @@ class Ledger(Outbox):
             ).fetchone()
             return 0 if row is None else int(row[0])
 
-    def put_off(self, todo: Todo, due: float) -> None:
-        """Write down that a frame was not readable, and when it is tried again (UTC epoch s)."""
+    def put_off(self, todo: Todo, due: float, *, counts: bool = True) -> None:
+        """Write down that a frame was not readable, and when it is tried again (UTC epoch s).
+
+        Args:
+            todo: the frame.
+            due: when.
+            counts: whether it counts as a try after its run's stop, of which there are few.
+        """
         with self._db.transaction() as db:
             db.execute(
                 "UPDATE frames SET begun = 0, tries = tries + 1, late = late + ?, due = ? "
                 f"WHERE {_KEY}",
-                (int(todo.stopped), due, *identity(todo.reference.key), self._model),
+                (int(todo.stopped and counts), due, *identity(todo.reference.key), self._model),
             )
 
     def put_back(self, key: FrameKey) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.core.errors import BadFrame
+from qd_agent.core.errors import BadFrame, Lacking
 from qd_agent.core.frame import Frame, FrameReference
 from qd_agent.core.pattern import Pattern, RawPattern, normalize_area, resample
 from qd_agent.reduction.backgrounds import Background, Backgrounds, Gathered, subtract
@@ -86,6 +86,45 @@ class CountReducer(ABC):
             quality={**counts.quality, **quality},
             resolution=self._counting.resolution,
         )
+
+    def check_whole(
+        self, reference: FrameReference, pattern: Pattern, *, dark_announced: bool
+    ) -> None:
+        """Refuse a pattern that lacks what the settings say it must have.
+
+        Args:
+            reference: of the frame.
+            pattern: as `reduce` gave it.
+            dark_announced: whether documents told of a dark of this frame.
+
+        Raises:
+            Lacking: a dark or a monitor is missing, or the dark is stale, that must not be
+                (`set_aside`); it carries the pattern's flags.
+        """
+        flags = (*pattern.flags, *reference.declared.flags)
+        for flag in flags:
+            named = flag
+            if flag == "dark_missing" and not dark_announced:
+                named = "dark_unannounced"
+            if named in self._counting.set_aside:
+                reason = self._lack(named, pattern.quality)
+                raise Lacking(f"{reason}, or take {named} out of reduction.set_aside", flags)
+
+    def _lack(self, name: str, quality: Mapping[str, float]) -> str:
+        """Say what an entry of `set_aside` means for this frame, and what to do."""
+        settings = self._counting
+        if name == "dark_missing":
+            return "its dark cannot be had: bring it back and retry"
+        if name == "dark_unannounced":
+            return "no document told of a dark: take one, set reduction.dark"
+        if name == "dark_stale":
+            age, limit = quality["dark_age_s"], settings.dark_max_age_s
+            return (
+                f"its dark is {age:.0f} s old and reduction.dark_max_age_s allows {limit:.0f}: "
+                "take darks more often, allow more"
+            )
+        monitor = f"'{settings.monitor_key}'" if settings.monitor_key else "at its declared path"
+        return f"the monitor {monitor} has no reading: see that it is recorded"
 
     def wants(self, reference: FrameReference) -> tuple[str, str]:
         """Give the runs whose frames are this frame's dark and its background; '' for none."""

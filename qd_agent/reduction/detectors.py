@@ -55,6 +55,16 @@ class Reducers:
         _check_wavelength(frame.reference, reducer, self._tolerance)
         return reducer.reduce(frame)
 
+    def check_whole(self, frame: Frame, pattern: Pattern, *, dark_announced: bool) -> None:
+        """Refuse the pattern of a frame that lacks what its detector's settings demand.
+
+        Raises:
+            Lacking: a dark or a monitor is missing, or the dark is stale.
+        """
+        reference = frame.reference
+        reducer = self._of(reference.key)
+        reducer.check_whole(reference, pattern, dark_announced=dark_announced)
+
     def add_dark(self, frame: Frame, role: str = OWN) -> None:
         """Take a dark frame into its run's and detector's mean.
 

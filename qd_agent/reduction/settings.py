@@ -48,8 +48,8 @@ class CountSettings(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description=(
-            "frames taken so long after (or before) the latest of their dark frames are flagged "
-            "`dark_stale`, s; empty: never"
+            "frames taken so long after (or before) the latest of their dark frames are "
+            "`dark_stale`, s; empty: never. See `set_aside`"
         ),
     )
     background: Literal["run", "none"] = Field(
@@ -89,6 +89,18 @@ class CountSettings(BaseModel):
         default=None,
         min_length=1,
         description="data key of the monitor whose reading divides the counts; empty: none",
+    )
+    set_aside: list[
+        Literal["dark_missing", "dark_unannounced", "dark_stale", "monitor_missing"]
+    ] = Field(
+        default=["dark_missing", "dark_stale", "monitor_missing"],
+        description=(
+            "what makes a bad_frame with a reason, to be retried when it is mended; what is left "
+            "out is a flag on the size only. dark_missing: documents told of a dark (dark frames "
+            "of the run, or a dark run), and it cannot be had; dark_unannounced: no document told "
+            "of one, where `dark` is stream; dark_stale: see `dark_max_age_s`; monitor_missing: "
+            "no reading of the monitor"
+        ),
     )
     saturation: float | None = Field(
         default=None,

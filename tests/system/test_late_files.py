@@ -88,3 +88,36 @@ def test_an_agent_that_waits_for_a_file_ends_within_five_seconds_and_keeps_the_f
     lines += read_until(again, lambda line: "has left frames" in line)
     assert "frames=2" in lines[-1]
     rig.terminate(again)
+
+
+def test_a_disk_that_goes_ends_the_agent_and_its_frames_wait_for_the_next(
+    rig: Rig, publisher: Publisher
+):
+    shape = rig.calibrate()
+    disk, unplugged = rig.beamline_folder / "disk", rig.beamline_folder / "unplugged"
+    disk.mkdir()
+    with h5py.File(disk / "scan.h5", "w") as file:
+        images = np.random.default_rng(0).poisson(50, (4, *shape)).astype("<u4")
+        file.create_dataset("entry/data/data", data=images)
+    frames = frames_settings(
+        allowed_roots=["beamline/disk"], deadline_s=0.2, storage_patience_s=1.0
+    )
+    config = rig.config(frames=frames, router={"data_keys": ["det"]})
+    agent = rig.start_agent(config)
+    rig.wait_until_ready(agent)
+    publisher.wait_for_subscriber()
+    disk.rename(unplugged)
+    publisher.send(announced(disk / "scan.h5", shape, frames=4).stop())
+    *_, last = agent.communicate(timeout=120)[1].splitlines()
+    assert agent.returncode == 1
+    assert last.startswith("qd-agent: the folder")
+    assert "of frames.allowed_roots is away: No such file or directory" in last
+    assert "the frames wait in the ledger" in last
+    unplugged.rename(disk)
+    agent = rig.start_agent(config)
+    rig.wait_until_ready(agent)
+    found = rig.predictions(4)
+    assert sorted(p["key"]["seq_num"] for p in found) == [1, 2, 3, 4]
+    assert {p["verdict"] for p in found} & {"bad_frame"} == set(), found[0]["reason"]
+    rig.terminate(agent)
+    assert agent.returncode == 0

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from qd_agent.agent import Agent, DocumentRouter
 from qd_agent.answers import MAX_CRASHES, TRIES_WITHOUT_DARK, Patience, Stages
-from qd_agent.core.errors import BadFrame, Fatal, Unavailable
+from qd_agent.core.errors import BadFrame, Fatal, StorageAway, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.pattern import Pattern
 from qd_agent.core.prediction import Prediction, Sized, Verdict
@@ -59,6 +59,8 @@ class Reducer:
     def reduce(self, frame: Frame) -> Pattern:
         ones = np.full(5004, float(frame.image.flat[0]))
         return Pattern(ones, np.zeros(5004), np.ones(5004), flags=("monitor_missing",))
+
+    def check_whole(self, frame: Frame, pattern: Pattern, *, dark_announced: bool) -> None: ...
 
     def wants(self, reference):
         return "", ""
@@ -386,6 +388,32 @@ def test_a_frame_that_was_only_away_does_not_count_as_a_crash(rig: Rig):
     rig.take(records.reference(seq_num=1))
     rig.retry(2 * MAX_CRASHES)
     assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
+
+
+def test_no_frame_is_set_aside_because_the_storage_of_all_is_away(rig: Rig):
+    rig.reader.problems[1] = [StorageAway("the disk is away") for _ in range(20)]
+    rig.take(records.reference(seq_num=1), RunClosed("run-1", 2.0, "success", "", {"primary": 1}))
+    rig.retry(15)
+    assert rig.away == 1
+    assert rig.predictions() == []
+    rig.retry(6)
+    assert [p.verdict for p in rig.predictions()] == [Verdict.SIZED]
+
+
+def test_storage_that_stays_away_ends_the_agent_and_the_frames_wait(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    made = Rig(path, patience=Patience((1.0,), 2, storage_s=0.0))
+    made.reader.problems[1] = [StorageAway("the disk is away") for _ in range(20)]
+    made.take(records.reference(seq_num=1))
+    made.retry()
+    with pytest.raises(Fatal, match="the disk is away"):
+        made.retry()
+    made.ledger.close()
+    again = Rig(path)
+    again.agent.recover()
+    again.retry(2)
+    assert [p.verdict for p in again.predictions()] == [Verdict.SIZED]
+    again.ledger.close()
 
 
 def test_darks_are_not_expected_to_be_answered(rig: Rig):

@@ -110,14 +110,33 @@ BAD = [
     ),
     Case("monitor not a number", readings={"monitor": np.nan}, words="the monitor 'monitor' reads"),
 ]
+LACKING = [
+    Case("dark stale", dark_age=5 * HOUR, flags=("dark_stale",), words="its dark is 18000 s old"),
+    Case(
+        "dark of another shape",
+        dark=np.zeros((10, 10), "<u4"),
+        flags=("dark_missing",),
+        words="its dark cannot be had",
+    ),
+    Case(
+        "dark run never found",
+        dark=None,
+        declared=Declared(dark_run="a-run-that-nobody-has"),
+        flags=("dark_missing",),
+        words="its dark cannot be had",
+    ),
+    Case(
+        "monitor dropped",
+        readings={},
+        flags=("monitor_missing",),
+        words="the monitor 'monitor' has no reading",
+    ),
+]
 FLAGGED = [
     Case("good"),
     Case("the PONI's wavelength declared", declared=Declared({"wavelength": 0.18395})),
-    Case("dark missing", dark=None, flags=("dark_missing",)),
-    Case("dark stale", dark_age=5 * HOUR, flags=("dark_stale",)),
+    Case("no dark announced", dark=None, flags=("dark_missing",)),
     Case("dark not stale yet", dark_age=3 * HOUR),
-    Case("dark of another shape", dark=np.zeros((10, 10), "<u4"), flags=("dark_missing",)),
-    Case("monitor dropped", readings={}, flags=("monitor_missing",)),
     Case("a few pixels saturated", image=spoilt(0.005, 60_000, "<u4"), flags=("saturated_pixels",)),
     Case("a few rows without counts", image=spoilt(0.1, np.nan, "<f4")),
 ]
@@ -136,11 +155,20 @@ def sizer():
 
 
 @pytest.fixture
-def answer(tmp_path: Path, poni: Path, sizer) -> Iterator[Callable[[Case], Prediction]]:
+def set_aside() -> list[str] | None:
+    """What makes a bad frame; None: what does by itself."""
+    return None
+
+
+@pytest.fixture
+def answer(
+    tmp_path: Path, poni: Path, sizer, set_aside: list[str] | None
+) -> Iterator[Callable[[Case], Prediction]]:
     data = tmp_path / "data"
     data.mkdir()
     reader = open_reader(FrameSettings(allowed_roots=[data], deadline_s=0.05))
-    settings = ReductionSettings(poni=poni, monitor_key="monitor", saturation=50_000.0)
+    chosen = {} if set_aside is None else {"set_aside": set_aside}
+    settings = ReductionSettings(poni=poni, monitor_key="monitor", saturation=50_000.0, **chosen)
     reducer = open_reducers(settings, {})
     ledger = Ledger(tmp_path / "ledger.sqlite", "pbs-1", ["redis"])
     agent = Agent(
@@ -207,6 +235,31 @@ def test_a_bad_frame_is_set_aside_with_a_reason(answer, case: Case):
     assert case.words in prediction.reason
     assert "\n" not in prediction.reason
     assert prediction.diameter_nm is None
+
+
+@pytest.mark.parametrize("case", LACKING, ids=[case.name for case in LACKING])
+def test_a_frame_without_its_dark_or_monitor_is_set_aside_and_says_what_it_lacks(answer, case):
+    prediction = answer(case)
+    assert prediction.verdict is Verdict.BAD_FRAME
+    assert case.words in prediction.reason
+    assert f"take {case.flags[0]} out of reduction.set_aside" in prediction.reason
+    assert set(case.flags) <= set(prediction.flags)
+    assert prediction.diameter_nm is None
+
+
+@pytest.mark.parametrize("set_aside", [[]])
+@pytest.mark.parametrize("case", LACKING, ids=[case.name for case in LACKING])
+def test_where_nothing_is_to_be_set_aside_it_is_flagged_and_answered(answer, case: Case):
+    prediction = answer(case)
+    assert prediction.verdict is not Verdict.BAD_FRAME, prediction.reason
+    assert set(case.flags) <= set(prediction.flags)
+
+
+@pytest.mark.parametrize("set_aside", [["dark_unannounced"]])
+def test_a_frame_of_which_no_dark_was_told_is_set_aside_where_that_is_asked(answer):
+    prediction = answer(Case("no dark", dark=None))
+    assert prediction.verdict is Verdict.BAD_FRAME
+    assert prediction.reason.startswith("no document told of a dark")
 
 
 @pytest.mark.parametrize("case", FLAGGED, ids=[case.name for case in FLAGGED])

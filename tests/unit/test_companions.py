@@ -37,6 +37,8 @@ class Reducer:
         self.backgrounds: dict[tuple[str, str], list[int]] = {}
         self.forgotten: list[str] = []
 
+    def check_whole(self, frame, pattern, *, dark_announced) -> None: ...
+
     def wants(self, reference: FrameReference) -> tuple[str, str]:
         return reference.declared.dark_run, reference.declared.background_run
 

@@ -62,6 +62,8 @@ class Stage:
     def size(self, patterns: Sequence[Pattern]) -> list[Sized]:
         return [Sized(records.sized(4.0), p) for p in patterns]
 
+    def check_whole(self, frame, pattern, *, dark_announced) -> None: ...
+
     def wants(self, reference):
         return "", ""
 

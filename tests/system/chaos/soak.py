@@ -32,6 +32,16 @@ MOST_WAITING = 1000
 """The beamline waits while more frames than this wait for their answer."""
 SETTLED = 0.25
 """The first quarter is warming up: allocator arenas, caches of files and runs, first pruning."""
+FEWEST = 20_000
+"""Frames below which slopes tell nothing, and growth is not judged."""
+GROWTH = {
+    # name: (most per 10,000 frames, most above what it was after the first quarter)
+    "rss_mb": (1.0, 30.0),
+    "files": (0.5, 10.0),
+    "threads": (0.1, 2.0),
+    "ledger_mb": (2.0, 60.0),
+}
+"""What is called flat. Memory may step once, with the ledger's log, which has 64 MB at most."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,22 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     return told
 
 
+def growing(told: dict[str, Any]) -> list[str]:
+    """Say in a line each what is not flat; empty for a soak too short to tell."""
+    if told["frames"] < FEWEST:
+        return []
+    lines: list[str] = []
+    for name, (slope, step) in GROWTH.items():
+        row = told[name]
+        above = row["highest"] - row["at_a_quarter"]
+        if row["per_10000_frames"] > slope or above > step:
+            lines.append(
+                f"{name} grows: {row['per_10000_frames']} per 10,000 frames (at most {slope}), "
+                f"{above:.1f} above what it was after a quarter (at most {step})"
+            )
+    return lines
+
+
 def table(told: dict[str, Any]) -> str:
     """Give the summary as text."""
     lines = [
@@ -219,7 +245,10 @@ def main() -> int:
             writer.writerows(map(asdict, samples))
         draw(samples, arguments.output / "soak.png")
     shutil.rmtree(folder)
-    return 0 if findings.clean else 1
+    grown = growing(told)
+    for line in grown:
+        say(line)
+    return 0 if findings.clean and not grown else 1
 
 
 if __name__ == "__main__":
