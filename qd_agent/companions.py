@@ -190,11 +190,16 @@ class Companions:
     def _readable(self, references: Sequence[FrameReference]) -> Iterator[Frame]:
         for reference in _last(references):
             try:
-                yield self.reader.read(reference)
+                # By which monitor would it be divided? Of a dark nothing that is declared is used.
+                if reference.declared.conflict:
+                    raise BadFrame(reference.declared.conflict)
+                frame = self.reader.read(reference)
             except BadFrame as error:
                 _log.warning(
                     "background frame not used", frame=str(reference.key), reason=str(error)
                 )
+            else:
+                yield frame
 
     def _own_darks(self, references: Sequence[FrameReference]) -> None:
         """Take in the darks within a background run, unless that is done or being done."""

@@ -72,9 +72,10 @@ class Declared:
         values: 'wavelength' (Å), 'monitor', 'exposure' (s), 'temperature' (°C), where found.
         wavelength_place: the path at which the wavelength was found.
         flags: '..._missing' for what is declared and was not found.
-        conflict: in a sentence, which two values contradict each other; '' when none do.
+        conflict: in a sentence (or several), which values contradict each other; '' when none do.
         dark_run: uid of the run whose frames are its darks; '' where none is named.
         background_run: uid of the run whose frames are its background; '' where none is named.
+        said: of the quantities that contradict themselves: each path, and what stands there.
     """
 
     values: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -83,6 +84,9 @@ class Declared:
     conflict: str = ""
     dark_run: str = ""
     background_run: str = ""
+    said: Mapping[str, tuple[tuple[str, float | str], ...]] = field(
+        default_factory=dict[str, tuple[tuple[str, float | str], ...]]
+    )
 
     def as_readings(self) -> dict[str, float]:
         """Give the values as readings, each under a name that says its unit."""

@@ -87,6 +87,6 @@ def open_keepsakes() -> Keepsakes:
 
 def judge_again(declared: Declared, metadata: MetadataSettings) -> Declared:
     """Judge what contradicted itself once more, by the paths and units of now."""
-    from qd_agent.documents.wavelengths import look_again  # noqa: PLC0415 - wanted only here
+    from qd_agent.documents.judging import look_again  # noqa: PLC0415 - wanted only here
 
     return look_again(declared, metadata)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -130,37 +130,61 @@ class MetadataSettings(BaseModel):
         allow_inf_nan=False,
         description="relative difference up to which two wavelengths agree",
     )
+    tolerance: float = Field(
+        default=1e-3,
+        gt=0,
+        le=0.1,
+        allow_inf_nan=False,
+        description="relative difference up to which two exposure times, or two monitors, agree",
+    )
+    temperature_tolerance: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        allow_inf_nan=False,
+        description="difference up to which two temperatures agree, K",
+    )
     monitor: Annotated[list[str], _checked("monitor"), _LISTED] = Field(
         default=[],
         max_length=MAX_PATHS,
-        description="paths of the monitor that divides the counts, first found first; it goes "
-        "before `reduction.monitor_key`",
+        description="paths of the monitor that divides the counts; all that is found must agree; "
+        "it goes before `reduction.monitor_key`",
     )
     exposure: Annotated[list[str], _checked("exposure"), _LISTED] = Field(
         default=[],
         max_length=MAX_PATHS,
-        description="paths of the exposure time, first found first; s, or ms, us or min",
+        description="paths of the exposure time; s, or ms, us or min; all that is found must "
+        "agree, else frames are set aside",
     )
     temperature: Annotated[list[str], _checked("temperature"), _LISTED] = Field(
         default=[],
         max_length=MAX_PATHS,
-        description="paths of the sample's temperature, first found first; °C, or K",
+        description="paths of the sample's temperature; °C, or K; all that is found must agree, so "
+        "name either the setpoint or the readback",
     )
     sample: Annotated[list[str], _checked("sample"), _LISTED] = Field(
         default=[],
         max_length=MAX_PATHS,
-        description="paths of the sample's name in start documents, first found first; it becomes "
-        "`sample_name` of the run's metadata",
+        description="paths of the sample's name in start documents; it becomes `sample_name` of "
+        "the run's metadata; all that is found must be the same, else frames are set aside",
     )
     dark_run: Annotated[list[str], _checked("dark_run"), _LISTED] = Field(
         default=[],
         max_length=MAX_PATHS,
         description="paths in start documents of the uid of the run whose frames are this run's "
-        "darks, such as `start.sc_dk_field_uid`; dark frames of the run itself go before it",
+        "darks, such as `start.sc_dk_field_uid`; dark frames of the run itself go before it. All "
+        "uids that are found must be the same, else frames are set aside",
     )
     background_run: Annotated[list[str], _checked("background_run"), _LISTED] = Field(
         default=[],
         max_length=MAX_PATHS,
         description="paths in start documents of the uid of the run that holds no nanocrystals "
-        "(solvent, empty capillary), which is subtracted from this run's patterns",
+        "(solvent, empty capillary), which is subtracted from this run's patterns. All uids that "
+        "are found must be the same, else frames are set aside",
     )
+
+
+def paths_of(settings: MetadataSettings, quantity: str) -> tuple[DeclaredPath, ...]:
+    """Give the paths that are declared for a quantity, each once."""
+    stated = cast("list[str]", getattr(settings, quantity))
+    return tuple(dict.fromkeys(read_path(path, quantity) for path in stated))

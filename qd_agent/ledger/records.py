@@ -212,6 +212,10 @@ def _declared_from(fields: Mapping[str, Any] | None) -> Declared:
         conflict=fields["conflict"],
         dark_run=fields.get("dark_run", ""),
         background_run=fields.get("background_run", ""),
+        said={
+            quantity: tuple((str(path), value) for path, value in stated)
+            for quantity, stated in fields.get("said", {}).items()
+        },
     )
 
 

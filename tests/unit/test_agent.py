@@ -615,3 +615,33 @@ def test_a_restart_between_any_two_documents_leaves_what_the_baseline_said(tmp_p
         found = [p.readings.get("wavelength_angstrom") for p in last.predictions()]
         assert found == pytest.approx([KEV_ANGSTROM / BEFORE] * 3), f"restart after {cut}"
         last.ledger.close()
+
+
+def test_a_restart_between_any_two_documents_changes_no_conflict(tmp_path: Path):
+    documents = run_with_a_baseline(frames=3)
+    documents[0] = "start", {**documents[0][1], "kelvin": 373.65, "a": "PbS 7", "b": "PbS 8"}
+    settings = MetadataSettings(
+        temperature=["event.furnace", "start.kelvin K"], sample=["start.a", "start.b"]
+    )
+    answers = []
+    for cut in range(1, len(documents)):
+        path = tmp_path / f"{cut}.sqlite"
+        for part in (documents[:cut], documents[cut:]):
+            made = Rig(path, router=open_router(RouterSettings(), settings))
+            made.agent.recover()
+            for name, doc in part:
+                made.agent.step(name, doc)
+            made.ledger.close()
+        last = Rig(path)
+        answers.append([(p.verdict, p.reason) for p in last.predictions()])
+        last.ledger.close()
+    assert answers == [answers[0]] * len(answers)
+    assert [verdict for verdict, _ in answers[0]] == [Verdict.BAD_FRAME] * 3
+    told = [reason.partition("the sample is 'PbS 7' in start.a") for _, reason in answers[0]]
+    assert [bool(sample) for _, sample, _ in told] == [True] * 3
+    hot = [temperature.partition(":")[0] for temperature, _, _ in told]
+    assert hot == [
+        "",
+        "",
+        "the temperature is 102 °C in event.furnace but 100.5 °C in start.kelvin (K)",
+    ]

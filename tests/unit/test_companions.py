@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from qd_agent.companions import MOST_FRAMES, RUNS_KEPT, Companions
 from qd_agent.core.errors import BadFrame, Unavailable
@@ -217,6 +218,18 @@ def test_files_that_are_away_are_waited_for_and_unreadable_ones_left_out(rig: Ri
     rig.reader.problems["b"] = BadFrame("no HDF5 file")
     assert rig.bring(background="b") is None
     assert rig.reducer.backgrounds == {}
+
+
+def test_a_background_frame_that_contradicts_itself_is_left_out_and_a_dark_is_used(rig: Rig):
+    two = Declared({"monitor": 1.0}, conflict="the monitor is 1 in event.a but 2 in event.b")
+    lights, darks = frames("b", "primary", 3), frames("d", "primary", 2)
+    rig.run("b", *lights[:2], replace(lights[2], declared=two))
+    rig.run("d", *(replace(dark, declared=two) for dark in darks))
+    with capture_logs() as said:
+        assert rig.bring(dark="d", background="b") is None
+    assert rig.reducer.backgrounds == {("b", "det"): [1, 2]}
+    assert [seq_num for _, _, seq_num in rig.reducer.darks] == [1, 2]
+    assert [one["reason"] for one in said] == [two.conflict]
 
 
 def test_no_dark_is_taken_twice_when_a_later_one_is_away(rig: Rig):

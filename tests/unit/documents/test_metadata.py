@@ -67,16 +67,16 @@ def test_a_wavelength_is_read_in_its_unit(value, unit: str, angstrom: float):
     )
 
 
-def test_the_first_path_that_says_something_is_taken():
+def test_paths_that_say_nothing_are_passed_over():
     settings = MetadataSettings(
         exposure=["event.exposure", "configuration.det.acquire_time ms", "start.exposure min"],
         temperature=["event.temperature", "start.temperature K"],
         monitor="event.monitor",
     )
-    start = {"exposure": 3, "temperature": 300}
-    configured = {"det": {"acquire_time": 500}}
-    found = declared(settings, start, configured, temperature=25.5)
+    start, configured = {"exposure": 3, "temperature": 300}, {"det": {"acquire_time": 500}}
+    found = declared(settings, {}, configured, temperature=25.5)
     assert found.values == {"exposure": 0.5, "temperature": 25.5, "monitor": 1001.0}
+    assert found.conflict == ""
     assert declared(settings, start, temperature=float("nan")).values["temperature"] == 300 - 273.15
     assert declared(settings, start).values["exposure"] == 180.0
 
