@@ -10,13 +10,14 @@ import json
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qd_agent.core.errors import BadFrame, Fatal, Mistake, Unavailable
 from qd_agent.core.ports import Document
+from qd_agent.documents.kafka_trouble import Troubles
 from qd_agent.documents.pickles import Pickles
 from qd_agent.documents.settings import MEBIBYTE, KafkaSettings
 from qd_agent.documents.wire import loads_named
@@ -24,7 +25,7 @@ from qd_agent.documents.wire import loads_named
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, TopicPartition
 
-CONNECTING, CONNECTED = "connecting", "connected"
+CONNECTED = "connected"
 SESSION_MS = 45_000
 """A member of the group that is not heard of for so long has lost its partitions to the others."""
 COMMIT_MS = 1000
@@ -35,6 +36,8 @@ LOOK_MS = 1000
 """How often the client tells us how it stands with the brokers."""
 BACKOFF_MS, LONGEST_BACKOFF_MS = 100, 10_000
 """Waits between two tries to reach a broker; they double."""
+LOG_INFO = 6
+"""The client's level at which it says of a connection that it was ended by the broker."""
 NEW_TOPICS_MS = 10_000
 """How soon a topic is noticed that does not exist yet."""
 
@@ -56,10 +59,11 @@ class KafkaSource:
         self._given: deque[tuple[int, TopicPartition]] = deque()
         self._assignments = 0
         self._has_partitions = self._is_up = self._closed = False
-        self._trouble = ""
         self._pickles = Pickles()
+        password = None if settings.sasl_username is None else _password(settings)
+        self._troubles = Troubles(settings, _hiding(password))
         try:
-            self._consumer = self._kafka.Consumer(self._configuration())
+            self._consumer = self._kafka.Consumer(self._configuration(password))
         except self._kafka.KafkaException as error:
             raise Fatal(f"source {settings.shown}: {_reason(error.args[0])}") from error
         self._consumer.subscribe(
@@ -71,7 +75,7 @@ class KafkaSource:
         """'connected', 'connecting', or in a sentence why nothing can come."""
         if self._is_up and self._has_partitions:
             return self._pickles.state or CONNECTED
-        return self._trouble or CONNECTING
+        return self._troubles.said
 
     def receive(self, timeout: float) -> Document | None:
         """Give the next document, or None after `timeout` seconds.
@@ -87,10 +91,11 @@ class KafkaSource:
             return None
         error = message.error()
         if error is not None:
-            self._on_error(error)
+            self._troubles.hear(error)
             return None
         document = self._decode(message)
-        self._trouble = self._pickles.state = ""
+        self._pickles.state = ""
+        self._troubles.forget()
         self._given.append((self._assignments, self._after(message)))
         return document
 
@@ -136,35 +141,24 @@ class KafkaSource:
     def _on_assign(self, _consumer: object, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
         self._has_partitions = bool(partitions)
-        self._trouble = "" if partitions else "connected, but other agents of the group read all"
+        if partitions:
+            self._troubles.forget()
+        else:
+            self._troubles.share_nothing()
 
     def _on_revoke(self, _consumer: object, _partitions: list[TopicPartition]) -> None:
         self._assignments += 1
         self._has_partitions = False
 
-    def _on_error(self, error: KafkaError) -> None:
-        code, codes = error.code(), self._kafka.KafkaError
-        settings = self._settings
-        if code == codes._AUTHENTICATION:
-            self._trouble = f"refused: source.sasl_... is not accepted ({_reason(error)})"
-        elif code == codes._SSL:
-            self._trouble = f"refused: TLS fails, see source.tls_ca_file ({_reason(error)})"
-        elif code in {codes.TOPIC_AUTHORIZATION_FAILED, codes.GROUP_AUTHORIZATION_FAILED}:
-            self._trouble = f"refused: we may not read {settings.shown} as group {settings.group}"
-        elif code == codes.UNKNOWN_TOPIC_OR_PART:
-            self._trouble = f"connecting: there is no topic {'+'.join(settings.topics)} yet"
-        elif not self._trouble.startswith("refused"):
-            self._trouble = CONNECTING
-
     def _on_statistics(self, text: str) -> None:
         brokers: Mapping[str, Mapping[str, Any]] = json.loads(text)["brokers"]
         self._is_up = any(broker.get("state") == "UP" for broker in brokers.values())
-        if not self._is_up and not self._trouble:
-            self._trouble = CONNECTING
+        if self._is_up and self._has_partitions:
+            self._troubles.forget()
 
     # -- settings -------------------------------------------------------------------------
 
-    def _configuration(self) -> dict[str, Any]:
+    def _configuration(self, password: str | None) -> dict[str, Any]:
         settings = self._settings
         fetch = max(50 * MEBIBYTE, settings.max_document_bytes)
         found: dict[str, Any] = {
@@ -186,15 +180,16 @@ class KafkaSource:
             "reconnect.backoff.ms": BACKOFF_MS,
             "reconnect.backoff.max.ms": LONGEST_BACKOFF_MS,
             "statistics.interval.ms": LOOK_MS,
-            "log_level": 0,  # what matters comes to `_on_error` too
-            "error_cb": self._on_error,
+            "log_level": LOG_INFO,
+            "logger": self._troubles.logger(),
+            "error_cb": self._troubles.hear,
             "stats_cb": self._on_statistics,
             "security.protocol": settings.security,
         }
-        if settings.sasl_username is not None:
+        if password is not None:
             found["sasl.mechanism"] = settings.sasl_mechanism
             found["sasl.username"] = settings.sasl_username
-            found["sasl.password"] = _password(settings)
+            found["sasl.password"] = password
         for option, name in _TLS.items():
             path: Path | None = getattr(settings, name)
             if path is not None:
@@ -240,6 +235,11 @@ def _password(settings: KafkaSettings) -> str:
     if not lines or not lines[0].strip():
         raise Mistake(f"source.sasl_password_file: the first line of {path} is empty")
     return lines[0].strip()
+
+
+def _hiding(secret: str | None) -> Callable[[str], str]:
+    """Give what takes a secret out of a text; a function, so that no object shows it."""
+    return lambda text: text if secret is None else text.replace(secret, "...")
 
 
 def _reason(error: KafkaError) -> str:

@@ -16,6 +16,7 @@ class Cluster:
 
     Attributes:
         brokers: their addresses, host:port.
+        ports: the ports of these.
     """
 
     def __init__(self, brokers: int = 1):
@@ -24,6 +25,7 @@ class Cluster:
         )
         found = self._owner.list_topics(timeout=LIMIT_S).brokers.values()
         self.brokers = [f"{broker.host}:{broker.port}" for broker in found]
+        self.ports = [broker.port for broker in found]
 
     def make(self, topic: str) -> None:
         """Have a topic made, as these brokers do for whoever asks for it."""

@@ -96,19 +96,35 @@ def encrypted(
     if ask_clients:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(authority.ca_file)
-    wire = _Wire(
-        int(port), context, REQUEST if scheme == "http" and forwards_scheme else (b"", b"")
-    )
+    wire = Wire(int(port), context, REQUEST if scheme == "http" and forwards_scheme else (b"", b""))
     try:
         yield f"{scheme}s://127.0.0.1:{wire.port}/{path}"
     finally:
         wire.close()
 
 
-class _Wire:
-    def __init__(self, target: int, context: ssl.SSLContext, replace: tuple[bytes, bytes]):
+class Wire:
+    """A server on loopback of its own that ends TLS and talks on to the one behind it.
+
+    Attributes:
+        port: where it listens.
+
+    Args:
+        target: port on 127.0.0.1 of the server behind it.
+        context: certificate and demands; None leaves clients in without TLS.
+        replace: what to replace, and by what, in what clients send.
+        address: where to listen; port 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        target: int,
+        context: ssl.SSLContext | None,
+        replace: tuple[bytes, bytes] = (b"", b""),
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ):
         self._target, self._context, self._replace = target, context, replace
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(address)
         self.port = int(self._listening.getsockname()[1])
         self._open: set[socket.socket] = set()
         self._closing = False
@@ -138,12 +154,7 @@ class _Wire:
     def _serve(self, raw: socket.socket) -> None:
         raw.settimeout(30.0)
         # Whoever has gone already fails here, or at any later point: no reason to end a test.
-        with (
-            contextlib.suppress(OSError),
-            self._context.wrap_socket(
-                raw, server_side=True, do_handshake_on_connect=False
-            ) as client,
-        ):
+        with contextlib.suppress(OSError), self._wrapped(raw) as client:
             self._open.add(client)
             try:
                 if not self._closing:
@@ -151,19 +162,25 @@ class _Wire:
             finally:
                 self._open.discard(client)
 
-    def _let_in(self, client: ssl.SSLSocket) -> None:
+    def _wrapped(self, raw: socket.socket) -> socket.socket:
+        if self._context is None:
+            return raw
+        return self._context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+
+    def _let_in(self, client: socket.socket) -> None:
         try:
-            client.do_handshake()
+            if isinstance(client, ssl.SSLSocket):
+                client.do_handshake()
         except ssl.SSLError:
-            _say_goodbye(client)
+            say_goodbye(client)
             return
         with socket.create_connection(("127.0.0.1", self._target)) as server:
-            self._copy(client, server)
+            self.talk(client, server)
 
-    def _copy(self, client: ssl.SSLSocket, server: socket.socket) -> None:
+    def talk(self, client: socket.socket, server: socket.socket) -> None:
         """Copy both ways until one side ends; on one thread, as a TLS connection is for one."""
         while True:
-            ready = [client] if client.pending() else select.select([client, server], [], [])[0]
+            ready = ready_of(client, server)
             for source, target in ((client, server), (server, client)):
                 if source in ready:
                     part = source.recv(65536)
@@ -174,7 +191,14 @@ class _Wire:
                     target.sendall(part)
 
 
-def _say_goodbye(client: ssl.SSLSocket) -> None:
+def ready_of(client: socket.socket, server: socket.socket) -> list[socket.socket]:
+    """Wait until one of the two, or both, can be read from."""
+    if isinstance(client, ssl.SSLSocket) and client.pending():
+        return [client]
+    return select.select([client, server], [], [])[0]
+
+
+def say_goodbye(client: socket.socket) -> None:
     """Let the alert arrive: closing with unread bytes would reset the connection."""
     client.shutdown(socket.SHUT_WR)
     while client.recv(65536):

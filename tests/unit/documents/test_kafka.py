@@ -196,7 +196,7 @@ def test_brokers_that_go_and_come_back_cost_nothing(topic):
     while source.state == "connected":
         assert source.receive(0.2) is None
         assert time.monotonic() < deadline
-    assert source.state == "connecting"
+    assert source.state.startswith("connecting")
     source.acknowledge(1)
     source.close()
 
