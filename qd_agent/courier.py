@@ -26,6 +26,18 @@ AUDIT_S = 2.0
 """Time for comparing before deliveries have their turn again."""
 
 
+def wait_after(misses: int, draw: Callable[[float, float], float] = random.uniform) -> float:
+    """Give how long to wait after so many tries in vain, s.
+
+    Full jitter: agents that lost the same server do not come back at one moment.
+
+    Args:
+        misses: at least one.
+        draw: gives a number between its two arguments.
+    """
+    return draw(0.1, min(15.0, 0.5 * 2 ** min(misses, 6)))
+
+
 class Courier(threading.Thread):
     """Delivers the outbox of one sink; reconnects with growing, jittered waits.
 
@@ -153,8 +165,7 @@ class Courier(threading.Thread):
             self.state = "down"
         while not self._audits.empty():
             self._audits.get()[1].set_exception(error)
-        # Full jitter: agents that lost the same server do not come back in one moment.
-        self._stopping.wait(random.uniform(0.1, min(15.0, 0.5 * 2 ** min(misses, 6))))  # noqa: S311 - no secret
+        self._stopping.wait(wait_after(misses))
 
     def _rest(self, more: bool) -> None:
         if self._pause:

@@ -1,7 +1,8 @@
 """A courier asks its sink what it holds, and brings again what is gone."""
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,19 @@ from qd_agent import courier
 from qd_agent.core.errors import Unavailable
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.prediction import Provenance, StoredFrame
-from qd_agent.courier import Courier
+from qd_agent.courier import Courier, wait_after
 from qd_agent.delivery import audit, deliver_once
 from qd_agent.ledger import Delivery, Ledger
 from tests.helpers import records
 
 PATIENCE = 60.0
+
+
+def wait_until(reached: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return reached()
 
 
 class Store:
@@ -132,6 +140,36 @@ def test_a_store_emptied_while_it_is_up_is_filled_again(
     assert store.wait_for([1, 2, 3])
     made.stop()
     made.join(PATIENCE)
+
+
+def test_what_piled_up_is_brought_in_the_order_in_which_it_was_answered(tmp_path: Path):
+    book, store = Ledger(tmp_path / "pile.sqlite", "pbs-1", ["redis"]), Store()
+    store.away = True
+    book.open_run(RunOpened("run-1", 1.0, {}))
+    answered = [*range(1500, 0, -1), *range(1501, 3001)]
+    with book.together():
+        for n in answered:
+            book.see(records.reference(seq_num=n))
+            book.predict(records.prediction(seq_num=n), None, None)
+    made = Courier(book, "redis", lambda: store, records.provenance())
+    made.start()
+    assert wait_until(lambda: made.state == "down")
+    store.away = False
+    assert store.wait_for(list(range(1, 3001)))
+    assert list(store.runs["run-1"].values()) == answered
+    made.stop()
+    made.join(PATIENCE)
+    book.close()
+
+
+def test_each_try_in_vain_makes_the_next_wait_longer_up_to_a_quarter_of_a_minute():
+    longest = [wait_after(misses, lambda _low, high: high) for misses in range(1, 12)]
+    assert longest == [1.0, 2.0, 4.0, 8.0, *[15.0] * 7]
+    assert {wait_after(misses, lambda low, _high: low) for misses in range(1, 12)} == {0.1}
+
+
+def test_two_agents_that_lost_the_same_server_do_not_come_back_at_one_moment():
+    assert len({wait_after(5) for _ in range(20)}) > 10
 
 
 def test_a_comparison_can_be_asked_for_from_another_thread(ledger: Ledger):

@@ -7,7 +7,7 @@ import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 import pytest
-from bluesky import RunEngine
+from bluesky import RunEngine, RunEngineInterrupted
 from cycler import cycler
 from ophyd import sim
 from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider, init_devices
@@ -97,6 +97,10 @@ class Beside:
         """Run a plan and let the agent take its documents; give what it has to say of them."""
         with suppress(MistakenError):
             self.engine(plan)
+        return self.hear()
+
+    def hear(self):
+        """Let the agent take the documents that came; give what it has to say of them."""
         with capture_logs() as said:
             while (document := self.source.receive(0.0)) is not None:
                 self.agent.note(*document)
@@ -126,6 +130,66 @@ def test_images_inside_of_events_are_frames(beside):
     assert beside.run(bp.count([sim.direct_img, DET], 3)) == []
     (run,) = beside.ledger.runs()
     assert (run.account.seen, run.account.open) == (3, 3)
+
+
+def interrupted(shots, then):
+    """Take some frames, be paused, and take others."""
+
+    @bpp.run_decorator()
+    def inner():
+        for n in range(shots):
+            yield from bps.checkpoint()
+            yield from bps.trigger_and_read([sim.direct_img])
+            if n == 1:
+                yield from bps.pause()
+        yield from then()
+
+    yield from inner()
+
+
+def paused(beside, then=bps.null):
+    """Run such a plan until it is paused, and give what the agent had to say meanwhile."""
+    with suppress(RunEngineInterrupted):
+        beside.engine(interrupted(4, then))
+    return beside.hear()
+
+
+def taken_of(beside, run_uid):
+    """Give (seq_num, index) of a run's frames; a plan goes back to its last checkpoint."""
+    return [(r.key.seq_num, r.key.index) for r in beside.ledger.frames(run_uid)]
+
+
+def test_frames_taken_before_and_after_a_pause_are_all_known_once(beside):
+    assert paused(beside) == []
+    (open_run,) = beside.ledger.runs()
+    assert (open_run.exit_status, open_run.account.seen) == (None, 2)
+    beside.engine.resume()
+    assert beside.hear() == []
+    (run,) = beside.ledger.runs()
+    assert (run.exit_status, run.missing) == ("success", 0)
+    assert taken_of(beside, run.uid) == [(1, 0), (2, 0), (2, 1), (3, 0), (4, 0)]
+
+
+@pytest.mark.parametrize(("end", "status"), [("abort", "abort"), ("stop", "success")])
+def test_a_run_that_is_ended_while_paused_keeps_its_frames(beside, end, status):
+    assert paused(beside) == []
+    getattr(beside.engine, end)()
+    assert beside.hear() == []
+    (run,) = beside.ledger.runs()
+    assert (run.exit_status, run.account.seen, run.missing) == (status, 2, 0)
+
+
+def test_a_plan_that_fails_after_a_pause_keeps_its_frames(beside):
+    def fail():
+        yield from bps.null()
+        raise MistakenError
+
+    assert paused(beside, fail) == []
+    with pytest.raises(MistakenError):
+        beside.engine.resume()
+    assert beside.hear() == []
+    (run,) = beside.ledger.runs()
+    assert (run.exit_status, run.account.seen, run.missing) == ("fail", 5, 0)
 
 
 def test_a_detector_whose_files_nobody_reads_is_said_and_the_run_goes_on(beside):
