@@ -133,6 +133,8 @@ def _user(failure: Failure, settings: KafkaSettings) -> str:
             f"refused: {broker} asks for no user, but source.security is {settings.security} "
             f"({reason})"
         )
+    if "Broker transport failure" in reason:
+        return _ended(failure, settings)  # it hung up on hearing which mechanism we know
     if "mechanism" in reason:
         return (
             f"refused: {broker} does not know source.sasl_mechanism {settings.sasl_mechanism} "
@@ -175,8 +177,8 @@ def _transport(failure: Failure, settings: KafkaSettings) -> str:
         return _tls(failure, settings)
     if failure.phase == "SSL_HANDSHAKE":
         return (
-            f"refused: {failure.broker} ends the connection before TLS is agreed on; source."
-            f"security is {settings.security}: does that port speak TLS?"
+            f"refused: {failure.broker} does not answer to TLS; source.security is "
+            f"{settings.security}: does that port speak it?"
         )
     if reason.startswith("Disconnected"):
         return _ended(failure, settings)
@@ -184,11 +186,12 @@ def _transport(failure: Failure, settings: KafkaSettings) -> str:
 
 
 def _ended(failure: Failure, settings: KafkaSettings) -> str:
+    other = f"another source.sasl_mechanism than {settings.sasl_mechanism}"
     wanted = {
         "plaintext": "TLS (ssl) or a user (sasl_...)",
         "ssl": "a user (sasl_ssl) or a certificate of ours",
-        "sasl_plaintext": "TLS (sasl_ssl)",
-        "sasl_ssl": "a certificate of ours",
+        "sasl_plaintext": f"TLS (sasl_ssl) or {other}",
+        "sasl_ssl": f"a certificate of ours or {other}",
     }[settings.security]
     return (
         f"refused: {failure.broker} ends our connections at once; source.security is "

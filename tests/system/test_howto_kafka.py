@@ -1,13 +1,16 @@
 """The page for Kafka beamlines works as it is written: its own code, bluesky-kafka, our source."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from qd_agent.documents import KafkaSettings, open_source
+from qd_agent.documents import KafkaSettings, kafka_trouble, open_source
 from tests.helpers.kafka import Cluster
-from tests.helpers.pages import blocks, config_of
+from tests.helpers.pages import DOCS, blocks, config_of
 
 PAGE = "how-to/kafka-beamline.md"
 BROKER = "kafka.example.org:9092"
@@ -54,3 +57,17 @@ def test_the_other_configurations_are_valid(tmp_path):
     assert isinstance(source, KafkaSettings)
     assert source.sasl_password_file == tmp_path / "kafka.secret"
     assert [source.kind for source in config_of(several, tmp_path).source] == ["zmq", "kafka"]
+
+
+def test_every_setting_and_every_sentence_on_the_page_is_the_agents_own():
+    page = (DOCS / PAGE).read_text()
+    keys = {name for name in KafkaSettings.model_fields if name.startswith(("sasl_", "tls_"))}
+    ways = set(get_args(KafkaSettings.model_fields["security"].annotation))
+    named = set(re.findall(r"`((?:sasl|tls)_\w+|plaintext|ssl)`", page))
+    assert named == keys | ways
+    said = re.findall(
+        r"`(?:refused|connecting): (?:the certificate of )?HOST:PORT ([^`]*?)(?: \.\.\.)?`", page
+    )
+    code = re.sub(r'"\n\s+f?"', "", Path(kafka_trouble.__file__).read_text())
+    assert len(said) == 8
+    assert [sentence for sentence in said if sentence not in code] == []

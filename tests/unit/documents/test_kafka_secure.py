@@ -180,7 +180,7 @@ REFUSED = {
     "TLS where there is none": (
         lambda _: {},
         ssl,
-        "does that port speak TLS?",
+        "does not answer to TLS; source.security is ssl",
     ),
     "a user where none is asked for": (
         lambda _: {},

@@ -42,6 +42,10 @@ NO_TLS = (
     f"ssl://{BROKER}/bootstrap: SSL handshake failed: Disconnected: connection reset by peer: "
     "connecting to a PLAINTEXT broker listener? (after 0ms in state SSL_HANDSHAKE)"
 )
+SILENT = (
+    f"ssl://{BROKER}/bootstrap: Connection setup timed out in state SSL_HANDSHAKE (after 30028ms "
+    "in state SSL_HANDSHAKE)"
+)
 WRONG_PASSWORD = (
     f"sasl_ssl://{BROKER}/bootstrap: SASL authentication error: Authentication failed: Invalid "
     "username or password (after 21ms in state AUTH_REQ, 5 identical error(s) suppressed)"
@@ -54,6 +58,10 @@ NO_SUCH_MECHANISM = (
 NO_SASL = (
     f"sasl_ssl://{BROKER}/bootstrap: Failed to initialize SASL authentication: SASL Handshake not "
     "supported by broker (required by mechanism PLAIN) (after 0ms in state AUTH_LEGACY)"
+)
+HUNG_UP = (
+    f"sasl_plaintext://{BROKER}/bootstrap: SASL PLAIN mechanism handshake failed: Local: Broker "
+    "transport failure: broker's supported mechanisms: (n/a) (after 1ms in state AUTH_HANDSHAKE)"
 )
 NOBODY = (
     f"{BROKER}/bootstrap: Connect to ipv4#10.0.0.7:9093 failed: Connection refused (after 0ms in "
@@ -96,8 +104,11 @@ def troubles(**settings: object) -> Troubles:
          f"refused: TLS with {BROKER} fails, see source.security and source.tls_... (SSL handshake "
          "failed: tlsv1 alert protocol version: SSL alert number 70)"),
         ("_TRANSPORT", NO_TLS, {"security": "ssl"},
-         f"refused: {BROKER} ends the connection before TLS is agreed on; source.security is ssl: "
-         "does that port speak TLS?"),
+         f"refused: {BROKER} does not answer to TLS; source.security is ssl: does that port speak "
+         "it?"),
+        ("_TIMED_OUT", SILENT, {"security": "ssl"},
+         f"refused: {BROKER} does not answer to TLS; source.security is ssl: does that port speak "
+         "it?"),
         ("_AUTHENTICATION", WRONG_PASSWORD, USER,
          f"refused: {BROKER} does not accept source.sasl_username qd with the password of "
          "source.sasl_password_file; correct it there and restart, or at the broker (SASL "
@@ -110,6 +121,9 @@ def troubles(**settings: object) -> Troubles:
          f"refused: {BROKER} asks for no user, but source.security is sasl_ssl (Failed to "
          "initialize SASL authentication: SASL Handshake not supported by broker (required by "
          "mechanism PLAIN))"),
+        ("_AUTHENTICATION", HUNG_UP, USER,
+         f"refused: {BROKER} ends our connections at once; source.security is sasl_ssl: that port "
+         "may want a certificate of ours or another source.sasl_mechanism than PLAIN"),
         ("_TRANSPORT", NOBODY, {}, f"connecting: {BROKER} is not there (Connection refused)"),
         ("_RESOLVE", NO_SUCH_HOST, {},
          f"connecting: {BROKER} is no known host, see source.brokers (Failed to resolve "
@@ -149,7 +163,10 @@ def test_a_try_that_fails_like_the_one_before_does_not_change_the_sentence():
     [
         ({}, "source.security is plaintext: that port may want TLS (ssl) or a user (sasl_...)"),
         ({"security": "ssl"}, "that port may want a user (sasl_ssl) or a certificate of ours"),
-        ({**USER, "security": "sasl_plaintext"}, "that port may want TLS (sasl_ssl)"),
+        (
+            {**USER, "security": "sasl_plaintext"},
+            "that port may want TLS (sasl_ssl) or another source.sasl_mechanism than PLAIN",
+        ),
     ],
 )
 def test_a_connection_that_just_ends_is_known_from_the_log_alone(settings, hint):
