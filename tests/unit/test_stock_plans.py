@@ -15,10 +15,16 @@ from ophyd_async.sim import SimBlobDetector, SimMotor
 from structlog.testing import capture_logs
 
 from qd_agent.agent import Agent
+from qd_agent.answers import Stages
+from qd_agent.core.prediction import Verdict
 from qd_agent.documents import RouterSettings, open_router
 from qd_agent.documents.in_process import InProcessSource
+from qd_agent.frames import FrameSettings, open_reader
+from qd_agent.inference import open_sizer
 from qd_agent.ledger import Ledger
+from qd_agent.reduction import ReductionSettings, open_reducers
 from tests.helpers import records
+from tests.unit.reduction.conftest import PONI
 
 DET, MOTOR, MOTOR1, MOTOR2 = sim.det, sim.motor, sim.motor1, sim.motor2
 
@@ -75,17 +81,19 @@ PLANS = {
 }
 
 
-class Beside:
-    """A RunEngine, and an agent without stages that takes its documents."""
+NO_STAGES = SimpleNamespace(reader=None, reducer=SimpleNamespace(forget_run=lambda _: None))
 
-    def __init__(self, folder):
+
+class Beside:
+    """A RunEngine, and an agent (without stages, where none are given) that takes its documents."""
+
+    def __init__(self, folder, stages=NO_STAGES):
         self.engine = RunEngine({}, context_managers=[])
         self.source = InProcessSource(folder)
         self.ledger = Ledger(folder / "ledger.sqlite", "pbs-1", ["redis"])
-        reducer = SimpleNamespace(forget_run=lambda _: None)
         self.agent = Agent(
             open_router(RouterSettings()),
-            SimpleNamespace(reader=None, reducer=reducer),  # type: ignore[arg-type]
+            stages,  # type: ignore[arg-type]
             self.ledger,
             provenance=records.provenance(),
             streams=frozenset({"primary"}),
@@ -210,3 +218,32 @@ def test_ophyd_async_devices_give_their_frames_and_only_these(beside, tmp_path):
     assert beside.run(bp.scan([blob], motor, 0, 1, 3)) == []
     (run,) = beside.ledger.runs()
     assert run.account.seen == 3
+
+
+def test_frames_of_an_ophyd_async_detector_are_read_reduced_and_answered(tmp_path):
+    """A round blob on a detector of 240 × 320 bytes: nothing of it is a quantum dot."""
+    folder, poni = tmp_path / "frames", tmp_path / "blob.poni"
+    folder.mkdir()
+    poni.write_text(PONI.format(shape="[240, 320]", wavelength=1.839e-11))
+    reader = open_reader(FrameSettings(allowed_roots=[folder], deadline_s=5.0))
+    reducers = open_reducers(ReductionSettings(poni=poni), {})
+    made = Beside(tmp_path, Stages(reader, reducers, open_sizer()))
+    with init_devices():
+        motor = SimMotor("m", instant=True)
+        blob = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), folder), name="blob")
+    try:
+        assert made.run(bp.scan([blob], motor, 0, 1, 3)) == []
+        made.agent.work_all()
+        answers = [d.prediction for d in made.ledger.undelivered("redis", 10)]
+        assert sorted((a.key.seq_num, a.readings["m"]) for a in answers) == [
+            (1, 0.0),
+            (2, 0.5),
+            (3, 1.0),
+        ]
+        for answer in answers:
+            assert (answer.verdict, answer.diameter_nm) == (Verdict.NO_NANOCRYSTALS, None)
+            assert answer.reason.startswith("no PbS reflections beyond a smooth background")
+    finally:
+        made.source.close()
+        made.ledger.close()
+        reader.close()
