@@ -281,3 +281,35 @@ def test_a_baseline_is_told_before_the_frames_it_was_read_for(tiled_server: Runn
     assert told == heard
     assert [d.values["temperature"] for d in told] == [100.0, 101.0]
     assert all(d.values["wavelength"] < 0.2 for d in told)
+
+
+def test_what_contradicts_itself_does_so_in_the_same_words_out_of_tiled(
+    tiled_server: RunningServer, folder: Path
+) -> None:
+    path = folder / "conflict.h5"
+    said = {"exposure": 2.0, "kelvin": 300.0, "a": "PbS 7", "b": "PbS 8"}
+    run = RunOfDocuments(uri=f"file://localhost{path}", metadata=said)
+    run.declare(configuration={"detector": {"acquire_time": 500.0}})
+    run.open_file()
+    run.shot()
+    run.shot()
+    documents = run.stop()
+    found = asked(tiled_server, written(tiled_server, path, documents, 2))
+    assert found is not None
+    settings = MetadataSettings(
+        exposure=["start.exposure", "configuration.detector.acquire_time ms"],
+        temperature=["event.temperature", "start.kelvin K"],
+        sample=["start.a", "start.b"],
+    )
+    told, heard = (
+        [h.declared for h in frames_of(docs, settings) if isinstance(h, FrameReference)]
+        for docs in (found, documents)
+    )
+    assert told == heard
+    assert len(told) == 2
+    for declared in told:
+        assert [part.split(" is ")[0] for part in declared.conflict.split("; the ")] == [
+            "the exposure time",
+            "temperature",
+            "sample",
+        ]
