@@ -35,12 +35,14 @@ class Workshop:
         stages: reader, reducer and sizer.
         provenance: what is the same for every prediction.
         model: name of the model version, as the ledger keeps it.
+        files: sha256 of every file that patterns depend on, of all detectors.
         reader: of the stages; it can also tell how many frames a dataset holds.
     """
 
     stages: Stages
     provenance: Provenance
     model: str
+    files: tuple[str, ...]
     reader: Reader
 
 
@@ -98,4 +100,4 @@ def open_workshop(
         package_version=__version__,
     )
     model = f"{sizer.model_name}-{sizer.model_version}-{sizer.model_sha256[:12]}"
-    return Workshop(Stages(reader, reducer, sizer), provenance, model, reader)
+    return Workshop(Stages(reader, reducer, sizer), provenance, model, reducer.files, reader)

@@ -181,6 +181,11 @@ class CountReducer(ABC):
         self._darks.forget(run_uid)
         self._backgrounds.forget(run_uid)
 
+    @property
+    def files(self) -> tuple[str, str, str]:
+        """The sha256 of geometry, mask and dark file, '' for those that are not given."""
+        return self.poni_sha256, self.mask_sha256, self._darks.file_sha256
+
     def dark_hash(self, reference: FrameReference) -> str:
         """Give the sha256 of the dark that this frame has subtracted; '' for none."""
         return self._darks.hash_of(reference)

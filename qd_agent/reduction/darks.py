@@ -45,6 +45,11 @@ class Darks:
         """Whether dark frames of the documents are used."""
         return self._settings.dark == "stream"
 
+    @property
+    def file_sha256(self) -> str:
+        """The sha256 of the dark that the settings name as a file, '' without one."""
+        return "" if self._fixed is None else self._fixed.sha256
+
     def add(self, reference: FrameReference, counts: Float, invalid: Bool, role: str = OWN) -> None:
         """Take a dark frame into the mean of its run, as dark of that run or of others.
 

@@ -44,6 +44,17 @@ class Reducers:
         """The default, or the first detector's where there is none."""
         return self._default or next(iter(self._own.values()))
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The sha256 of every file that patterns depend on, those of `main` first."""
+        poni, mask, dark = self.main.files
+        others = [
+            ":".join((name, *reducer.files))
+            for name, reducer in sorted(self.all.items())
+            if reducer is not self.main
+        ]
+        return (poni, mask, *([dark] if dark else []), *others)
+
     def reduce(self, frame: Frame) -> Pattern:
         """Integrate one frame with its detector's geometry.
 
