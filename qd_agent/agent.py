@@ -182,9 +182,13 @@ class Agent:
 
     # -- frames ----------------------------------------------------------------------------
 
-    def work(self, now: float | None = None) -> FrameReference | None:
+    def work(self, now: float | None = None, run_uid: str | None = None) -> FrameReference | None:
         """Answer the frame whose turn it is at `now` (UTC epoch s); see `Answers.work`."""
-        return self._answers.work(now)
+        return self._answers.work(now, run_uid)
+
+    def let_go(self, run_uid: str) -> None:
+        """Free what was kept for a run's frames, all of which have their answer."""
+        self._companions.forget(run_uid)
 
     def work_all(self) -> int:
         """Answer every frame whose turn has come; give how many were taken in hand."""

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +112,7 @@ class Answers:
         self._away = AwayFiles(ledger)
         self._outage = Outage(patience.storage_s)
 
-    def work(self, now: float | None = None) -> FrameReference | None:
+    def work(self, now: float | None = None, run_uid: str | None = None) -> FrameReference | None:
         """Answer the frame whose turn it is, or put it off; None when no frame's turn has come.
 
         Frames never tried and frames to be tried again take turns, so that neither holds up the
@@ -120,8 +121,9 @@ class Answers:
 
         Args:
             now: UTC epoch s.
+            run_uid: of this run only; others are left to other processes.
         """
-        todo = self._next(time.time() if now is None else now)
+        todo = self._next(time.time() if now is None else now, run_uid)
         if todo is None:
             return None
         self._attempt(todo)
@@ -134,14 +136,13 @@ class Answers:
             count += 1
         return count
 
-    def _next(self, now: float) -> Todo | None:
+    def _next(self, now: float, run_uid: str | None) -> Todo | None:
         self._retry_next = not self._retry_next
-        ledger, newest_first = self._ledger, self._newest_first
-        if self._retry_next:
-            todo = ledger.next_frame(newest_first=newest_first) or ledger.next_retry(now)
-        else:
-            todo = ledger.next_retry(now) or ledger.next_frame(newest_first=newest_first)
-        return todo or ledger.next_interrupted(now)
+        ledger = self._ledger
+        new = partial(ledger.next_frame, newest_first=self._newest_first, run_uid=run_uid)
+        again = partial(ledger.next_retry, now, run_uid)
+        todo = new() or again() if self._retry_next else again() or new()
+        return todo or ledger.next_interrupted(now, run_uid)
 
     def _attempt(self, todo: Todo) -> None:
         watch = _Stopwatch()

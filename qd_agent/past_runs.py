@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, cast
 
 from qd_agent.core.catalog import CatalogRun
 from qd_agent.core.errors import BadFrame, Fatal, Mistake
 from qd_agent.core.ports import Document
+from qd_agent.replay_agent import ArchiveOpener
 from qd_agent.sinks import TiledConnection
 from qd_agent.sinks.raw_archive import RawArchive
 from qd_agent.sinks.settings import TiledSettings
@@ -50,6 +52,10 @@ class PastRuns(Protocol):
         """Give the documents of a run, None when it is not there. Raises QdError."""
         ...
 
+    def archive(self) -> ArchiveOpener:
+        """Give what opens a connection for another thread or process."""
+        ...
+
 
 def read_query(text: str) -> tuple[str, object]:
     """Read KEY=VALUE; a value that is JSON (a number, true) is taken as such, else as text.
@@ -77,9 +83,9 @@ class TiledRuns:
         self._shown = f"{settings.raw_container or 'the root'} of {connection.shown}"
         stack.callback(self._archive.close)
 
-    def archive(self) -> RawArchive:
-        """Give a connection of its own, for another thread; the caller closes it."""
-        return RawArchive(self._settings, self._connection)
+    def archive(self) -> ArchiveOpener:
+        """Give what opens a connection for another thread or process."""
+        return partial(RawArchive, self._settings, self._connection)
 
     def find(self, wanted: Wanted) -> list[str]:
         """Give the uids of the wanted runs, oldest first."""
@@ -110,10 +116,18 @@ class BrokerRuns:
 
     Args:
         broker: a `databroker.v1.Broker`, or what behaves like one.
+        name: by which it was opened.
     """
 
-    def __init__(self, broker: Any) -> None:
-        self._broker = broker
+    def __init__(self, broker: Any, name: str = "") -> None:
+        self._broker, self._name = broker, name
+
+    def archive(self) -> ArchiveOpener:
+        """Give what opens the catalog for another thread or process."""
+        return partial(open_broker, self._name)
+
+    def close(self) -> None:
+        """Nothing is to be closed; an archive can be."""
 
     def find(self, wanted: Wanted) -> list[str]:
         """Give the uids of the wanted runs, oldest first."""
@@ -142,6 +156,9 @@ class BrokerRuns:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise BadFrame(f"databroker cannot give its documents: {reason}") from error
 
+    run = documents
+    """The same, by the name that an archive has for it."""
+
 
 def _time_of(start: Mapping[str, Any]) -> float:
     return float(start["time"])
@@ -162,6 +179,6 @@ def open_broker(name: str) -> BrokerRuns:
         ) from error
     named = cast("Callable[[str], object]", Broker.named)
     try:
-        return BrokerRuns(named(name))
+        return BrokerRuns(named(name), name)
     except (FileNotFoundError, LookupError, AttributeError, ValueError) as error:
         raise Mistake(f"databroker has no catalog {name!r}: {error}") from error

@@ -6,28 +6,27 @@ agent is not touched.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qd_agent.agent import Agent
-from qd_agent.archivist import Answer
 from qd_agent.config import SINKS, Config
-from qd_agent.core.errors import QdError, Unavailable
+from qd_agent.core.errors import Unavailable
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Prediction
 from qd_agent.courier import FLUSH_S, Courier
 from qd_agent.daemon_lock import alone_in
-from qd_agent.documents import open_router
-from qd_agent.ledger import Books, Ledger
+from qd_agent.ledger import Ledger
+from qd_agent.replay_agent import ArchiveOpener, open_bench
+from qd_agent.replay_books import books_of, published_otherwise
+from qd_agent.replay_crew import Crew
+from qd_agent.replay_worker import BOOKS_PATIENCE_S, Order
 from qd_agent.sinks import RedisConnection, TiledConnection, open_sink
-from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.workshop import Workshop, finder_of, open_workshop, patience_of
+from qd_agent.workshop import Workshop
 
 POLL_S = 0.05
 PATIENCE_S = 60.0
@@ -52,7 +51,8 @@ class Replay:
         config: as for live frames.
         stack: closes what is opened here.
         stores: where predictions go; None keeps them in the books alone.
-        tiled: for frames that are there alone, or whose files cannot be reached; closed with it.
+        archive: for dark and background runs that the books do not have, and for frames that are
+            there alone, or whose files cannot be reached.
 
     Raises:
         Fatal: another replay is at work there, or something cannot be opened.
@@ -63,34 +63,35 @@ class Replay:
         config: Config,
         stack: ExitStack,
         stores: Stores | None = None,
-        tiled: RawArchive | None = None,
+        archive: ArchiveOpener | None = None,
     ) -> None:
         folder = config.data / "replay"
         stack.enter_context(alone_in(folder))
-        workshop = open_workshop(config, stack, tiled=tiled)
+        bench = open_bench(config, stack, archive)
+        workshop = bench.workshop
         sinks = () if stores is None else SINKS
-        path = _books_of(folder, workshop, published=stores is not None)
-        others = [other for other in folder.glob(_like(path)) if other != path]
-        self._published_before = frozenset(uid for other in others for uid in _run_uids(other))
-        self._ledger = Ledger(path, workshop.model, sinks)
+        path = books_of(folder, workshop, published=stores is not None)
+        self._published_before = frozenset[str]() if stores is None else published_otherwise(path)
+        self._ledger = Ledger(path, workshop.model, sinks, patience_s=BOOKS_PATIENCE_S)
         stack.callback(self._ledger.close)
         self._couriers = {} if stores is None else self._sent_out(config, stores, workshop)
         for courier in self._couriers.values():
             courier.start()
             stack.callback(courier.join, 2 * FLUSH_S)  # it still uses the books
             stack.callback(courier.stop)
-        self._agent = Agent(
-            open_router(config.routing(), config.metadata, live=False),
-            workshop.stages,
-            self._ledger,
-            provenance=workshop.provenance,
-            streams=frozenset(config.router.streams),
-            dark_streams=frozenset(config.router.dark_streams),
-            patience=patience_of(config.frames),
-            newest_first=False,
-            finder=None if tiled is None else finder_of(config, partial(_look, tiled)),
-        )
+        self._agent = bench.agent(config, self._ledger)
         self._agent.recover()
+        self._order = Order(config, path, workshop.model, sinks, archive)
+        self._stack = stack
+        self._crew: Crew | None = None
+        self._in_hand: dict[Future[None], Callable[[], None]] = {}
+        self._given: set[str] = set()
+
+    def employ(self, count: int) -> None:
+        """Have runs sized by so many processes at once from here on; one is this process alone."""
+        if count > 1:
+            self._crew = Crew(self._order, count)
+            self._stack.callback(self._crew.close)
 
     def is_published_otherwise(self, run_uid: str) -> bool:
         """Tell whether a run was published by this model with another configuration.
@@ -106,34 +107,70 @@ class Replay:
             for record in self._ledger.runs(run_uid)
         )
 
-    def take(self, documents: Iterable[Document], on_frame: Callable[[], None]) -> None:
+    def take(self, documents: Iterable[Document], on_done: Callable[[], None]) -> None:
         """Size the frames of some documents, one run or several.
 
         Darks are known before the first light frame is answered, as in a live run they are.
 
+        Args:
+            documents: of whole runs.
+            on_done: called when all frames are answered: before this returns, or, where several
+                processes are at work, in a later `take` or `settle`.
+
         Raises:
-            Fatal: the books or a store cannot go on.
+            Fatal: the books, a store or a worker cannot go on.
         """
         self._agent.note_all(documents)
-        self.settle(on_frame)
+        if self._crew is None:
+            self.settle()
+            on_done()
+            return
+        self._hand_out(self._crew, on_done)
+        self._await(2 * self._crew.count)  # enough that none is idle
 
-    def note(self, document: Document, on_frame: Callable[[], None]) -> None:
+    def note(self, document: Document) -> None:
         """Take one document of a recording, and answer what it makes known."""
         self._agent.note(*document)
-        while self._agent.work() is not None:
-            on_frame()
+        self._agent.work_all()
 
     def note_only(self, document: Document) -> None:
         """Take one document of a recording; its frames are answered by `settle`."""
         self._agent.note(*document)
 
-    def settle(self, on_frame: Callable[[], None] = lambda: None) -> None:
+    def settle(self) -> None:
         """Answer every frame that waits, also those that are away, to their last try."""
+        if self._crew is not None:
+            self._hand_out(self._crew, lambda: None)
+            self._await(0)
+            return
         while self._ledger.waiting()[0]:
             if self._agent.work() is None:
                 time.sleep(POLL_S)
-            else:
-                on_frame()
+
+    def _hand_out(self, crew: Crew, on_done: Callable[[], None]) -> None:
+        """Give the runs to the crew that wait and that it has not got yet."""
+        runs = sorted(self._ledger.runs_with_work() - self._given)
+        left = len(runs)
+
+        def one_is_done() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                on_done()
+
+        for run_uid in runs:
+            self._given.add(run_uid)
+            self._in_hand[crew.size(run_uid)] = one_is_done
+        if not runs:
+            on_done()
+
+    def _await(self, most: int) -> None:
+        """Wait until at most so many runs are in hand."""
+        while len(self._in_hand) > most:
+            done, _ = wait(self._in_hand, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                self._in_hand.pop(future)()
 
     def predictions(self, run_uids: Sequence[str]) -> Iterator[Prediction]:
         """Give what the books hold of these runs, in the order of stream and number."""
@@ -169,42 +206,6 @@ class Replay:
             name: Courier(self._ledger, name, connect, workshop.provenance)
             for name, connect in (("redis", redis), ("tiled", tiled))
         }
-
-
-def _books_of(folder: Path, workshop: Workshop, *, published: bool) -> Path:
-    """Give the books' file, named after all that the numbers depend on."""
-    made_with = workshop.provenance
-    settings = (made_with.config_hash, made_with.poni_sha256, made_with.mask_sha256)
-    name = "published" if published else "kept"
-    return folder / f"{name}-{_short(workshop.model)}-{_short(*settings)}.sqlite"
-
-
-def _like(path: Path) -> str:
-    """Give the pattern of other published books of the same model; of kept ones none matters."""
-    published, model, _ = path.stem.split("-")
-    return f"{published}-{model}-*.sqlite" if published == "published" else path.name
-
-
-def _short(*parts: object) -> str:
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
-
-
-def _run_uids(path: Path) -> list[str]:
-    books = Books(path, SINKS)
-    try:
-        return [record.uid for record in books.runs() if record.account.seen]
-    finally:
-        books.close()
-
-
-def _look(archive: RawArchive, run_uid: str) -> Future[Answer]:
-    """Ask for a run at once: a replay has nothing else to do, and one client for all."""
-    future: Future[Answer] = Future()
-    try:
-        future.set_result(archive.run(run_uid))
-    except QdError as error:
-        future.set_exception(error)
-    return future
 
 
 def paced(

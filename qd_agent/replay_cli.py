@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -48,16 +50,18 @@ def _replay(
         float, typer.Option(min=0.0, help="Of a recording: 1 as it came, 0 without waiting.")
     ] = 0.0,
     at_once: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, max=64, help="Runs fetched ahead while one is sized; sizing takes one core."
+            min=1,
+            max=64,
+            help="Runs sized at once, on a core each [default: as there are cores, at most 4].",
         ),
-    ] = 4,
+    ] = None,
 ) -> None:
     """Size runs of the past by the same path as live ones, with the same numbers.
 
     It keeps books of its own in the data folder: stopped and started again, it goes on where it
-    was. Ctrl-C stops it.
+    was. Ctrl-C (or SIGTERM) stops it after the frames in hand.
 
     \b
     Examples:
@@ -78,8 +82,35 @@ def _replay(
         dict(map(read_query, query or ())),
     )
     options = Options(wanted, publish=publish, json_lines=json_lines, speed=speed, at_once=at_once)
-    if not replay(load_config(config), origin, options):
-        raise typer.Exit(1)
+    with _orderly_end():
+        if not replay(load_config(config), origin, options):
+            raise typer.Exit(1)
+
+
+@contextmanager
+def _orderly_end() -> Generator[None]:
+    """Close everything on SIGTERM as on Ctrl-C, and say how it goes on; a second one ends it."""
+    import signal
+    import threading
+
+    sent: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        sent.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if ours else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("qd-agent: stopped; the same command goes on from there", err=True)
+        raise typer.Exit(128 + (sent[0] if sent else signal.SIGINT)) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _record(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +22,13 @@ from qd_agent.documents.recording import read_recording
 from qd_agent.embedded import find_server
 from qd_agent.past_runs import PastRuns, TiledRuns, Wanted, open_broker
 from qd_agent.replay import Replay, Stores, is_recording, paced
+from qd_agent.replay_progress import progress
+from qd_agent.replay_worker import log_level_of
 from qd_agent.sinks import RedisConnection, TiledConnection, resolve_redis, resolve_tiled
 
 BROKER = "databroker:"
-SAY_EVERY_S = 10.0
-"""Pause between lines about the progress where nobody watches a bar."""
+MOST_BY_DEFAULT = 4
+"""Runs that are sized at once where nobody says how many: each takes a core, and memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,21 @@ class Options:
         publish: whether predictions go to Redis and Tiled.
         json_lines: whether they are printed as JSON.
         speed: of a recording; 0 does not wait.
-        at_once: runs that are fetched ahead while one is sized.
+        at_once: runs that are sized at once, each by a process of its own, while so many are
+            fetched ahead; None: as many as there are cores, but not more than MOST_BY_DEFAULT.
     """
 
     wanted: Wanted
     publish: bool = False
     json_lines: bool = False
     speed: float = 0.0
-    at_once: int = 4
+    at_once: int | None = None
+
+    @property
+    def most(self) -> int:
+        """Give the largest number of runs that are sized at once."""
+        cores = len(os.sched_getaffinity(0))
+        return self.at_once or min(cores, MOST_BY_DEFAULT)
 
 
 def read_time(text: str) -> float:
@@ -73,7 +83,7 @@ def replay(config: Config, origin: str, options: Options) -> bool:
         Fatal: something that is needed cannot be opened.
     """
     _check(origin, options)
-    set_up_logging("warning" if config.log_level == "info" else config.log_level)
+    set_up_logging(log_level_of(config))
     with ExitStack() as stack:
         stores = None
         if options.publish:
@@ -84,9 +94,8 @@ def replay(config: Config, origin: str, options: Options) -> bool:
         else:
             past = _open(config, origin, stack, stores)
             uids = past.find(options.wanted)
-            tiled = past.archive() if isinstance(past, TiledRuns) else None
-            replaying = Replay(config, stack, stores, tiled)
-            runs, missing = uids, _size(replaying, past, uids, options.at_once)
+            replaying = Replay(config, stack, stores, past.archive())
+            runs, missing = uids, _size(replaying, past, uids, options.most)
         _print(list(replaying.predictions(runs)), as_json=options.json_lines)
         replaying.deliver()
         for reason in missing:
@@ -148,10 +157,12 @@ def _play(replaying: Replay, path: Path, options: Options) -> tuple[list[str], l
     published = [uid for uid in starts if replaying.is_published_otherwise(uid)]
     if published:
         return [], [_published_otherwise(uid) for uid in published]
-    with _progress("documents", None) as advance:
+    if not options.speed:
+        replaying.employ(min(options.most, len(starts)))
+    with progress("documents", None) as advance:
         for name, doc in paced(read_recording(path), options.speed, time.sleep):
             if options.speed > 0.0:
-                replaying.note((name, doc), lambda: None)
+                replaying.note((name, doc))
             else:
                 replaying.note_only((name, doc))
             advance()
@@ -171,62 +182,42 @@ def _size(replaying: Replay, past: PastRuns, uids: Sequence[str], at_once: int) 
     """Size the runs, others fetched meanwhile; give in a line each what could not be."""
     trouble = [_published_otherwise(uid) for uid in uids if replaying.is_published_otherwise(uid)]
     uids = [uid for uid in uids if not replaying.is_published_otherwise(uid)]
-    left = deque(uid for uid in uids if not replaying.is_done(uid))
-    # One thread asks the catalog, whose client is not made for several; meanwhile frames are sized.
-    with ThreadPoolExecutor(1) as asking, _progress("runs", len(uids)) as advance:
+    left = [uid for uid in uids if not replaying.is_done(uid)]
+    replaying.employ(min(at_once, len(left)))
+    with progress("runs", len(uids)) as advance:
         for _ in range(len(uids) - len(left)):
             advance()
-        asked: deque[tuple[str, Future[list[Document] | None]]] = deque()
+        with closing(_fetched(past, left, at_once)) as fetched:
+            for uid, documents in fetched:
+                if isinstance(documents, str):
+                    trouble.append(f"run {uid}{documents}")
+                    advance()
+                else:
+                    replaying.take(documents, advance)
+        replaying.settle()
+    return trouble
+
+
+def _fetched(
+    past: PastRuns, uids: Sequence[str], ahead: int
+) -> Generator[tuple[str, list[Document] | str]]:
+    """Give each run with its documents, or with what is wrong with it."""
+    left = deque(uids)
+    # One thread asks the catalog, whose client is not made for several; meanwhile frames are sized.
+    asking = ThreadPoolExecutor(1)
+    asked: deque[tuple[str, Future[list[Document] | None]]] = deque()
+    try:
         while left or asked:
-            while left and len(asked) < at_once:
+            while left and len(asked) < ahead:
                 uid = left.popleft()
                 asked.append((uid, asking.submit(past.documents, uid)))
             uid, answer = asked.popleft()
             try:
-                documents = answer.result()
+                yield uid, answer.result() or " is not there"
             except QdError as error:
-                documents = None
-                trouble.append(f"run {uid}: {error}")
-            else:
-                if documents is None:
-                    trouble.append(f"run {uid} is not there")
-            if documents is not None:
-                replaying.take(documents, lambda: None)
-            advance()
-    return trouble
-
-
-class _Lines:
-    """Says how far it is, at most every SAY_EVERY_S seconds, and at the end."""
-
-    def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total = what, total
-        self._done, self._said = 0, time.monotonic()
-
-    def advance(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if self._done == self._total or now - self._said >= SAY_EVERY_S:
-            self._said = now
-            of = "" if self._total is None else f" of {self._total}"
-            sys.stderr.write(f"{self._done}{of} {self._what}\n")
-            sys.stderr.flush()
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Generator[Callable[[], None]]:
-    """Show a bar on a terminal; elsewhere, as in a log, a line now and then."""
-    if not sys.stderr.isatty():
-        yield _Lines(what, total).advance
-        return
-    from rich.console import Console  # noqa: PLC0415 - only where it is shown
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+                yield uid, f": {error}"
+    finally:
+        asking.shutdown(cancel_futures=True)
 
 
 def _print(predictions: Sequence[Prediction], *, as_json: bool) -> None:

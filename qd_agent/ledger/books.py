@@ -36,6 +36,7 @@ class Books:
         path: the ledger's file.
         sinks: names of the stores that every prediction must reach.
         migrate: whether a file of an earlier version may be brought up to date.
+        patience_s: how long to wait for another process that writes.
 
     Attributes:
         agenda: the runs to be looked up in the archive.
@@ -44,9 +45,11 @@ class Books:
         Fatal: the file cannot be used.
     """
 
-    def __init__(self, path: Path, sinks: Sequence[str], *, migrate: bool = True) -> None:
+    def __init__(
+        self, path: Path, sinks: Sequence[str], *, migrate: bool = True, patience_s: float = 5.0
+    ) -> None:
         self._sinks = tuple(sinks)
-        self._db = Database(path, migrate=migrate)
+        self._db = Database(path, migrate=migrate, patience_s=patience_s)
         self.agenda = Agenda(self._db)
 
     @property

@@ -20,12 +20,13 @@ class Database:
     Args:
         path: the SQLite file (WAL mode); made when missing, with its folder.
         migrate: bring a file of an earlier version up to date; without it, that is refused.
+        patience_s: how long a process waits for another one that writes.
 
     Raises:
         Fatal: the file cannot be opened, is no ledger, or the disk is full.
     """
 
-    def __init__(self, path: Path, *, migrate: bool = True) -> None:
+    def __init__(self, path: Path, *, migrate: bool = True, patience_s: float = 5.0) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
@@ -33,7 +34,7 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self.connection.execute("PRAGMA busy_timeout = 5000")
+            self.connection.execute(f"PRAGMA busy_timeout = {round(patience_s * 1e3)}")
             self.connection.execute("PRAGMA journal_mode = WAL")
             # FULL: a frame that was acknowledged survives a power cut, not only a crash.
             self.connection.execute("PRAGMA synchronous = FULL")

@@ -49,13 +49,16 @@ class Ledger(Outbox):
         path: the SQLite file (WAL mode); made when missing, with its folder.
         model: name of the model version that answers what has no answer yet.
         sinks: names of the stores that every prediction must reach.
+        patience_s: how long to wait for another process that writes.
 
     Raises:
         Fatal: the file cannot be opened, is no ledger, or the disk is full.
     """
 
-    def __init__(self, path: Path, model: str, sinks: Sequence[str]) -> None:
-        super().__init__(path, sinks)
+    def __init__(
+        self, path: Path, model: str, sinks: Sequence[str], *, patience_s: float = 5.0
+    ) -> None:
+        super().__init__(path, sinks, patience_s=patience_s)
         self._model = model
 
     @contextmanager
@@ -248,23 +251,25 @@ class Ledger(Outbox):
             )
         return self.waiting()[0]
 
-    def next_frame(self, *, newest_first: bool) -> Todo | None:
-        """Give a frame that was never tried, the newest or the oldest one."""
+    def next_frame(self, *, newest_first: bool, run_uid: str | None = None) -> Todo | None:
+        """Give a frame (of one run) that was never tried, the newest or the oldest one."""
         order = "DESC" if newest_first else "ASC"
-        return self._todo(f"due = 0 AND begun = 0 ORDER BY id {order} LIMIT 1")
+        return self._todo(run_uid, f"due = 0 AND begun = 0 ORDER BY id {order} LIMIT 1")
 
-    def next_retry(self, now: float) -> Todo | None:
-        """Give the frame whose next try is the longest overdue at `now`, UTC epoch s."""
-        return self._todo("due > 0 AND due <= ? AND begun = 0 ORDER BY due LIMIT 1", now)
+    def next_retry(self, now: float, run_uid: str | None = None) -> Todo | None:
+        """Give the frame (of one run) that is the longest overdue at `now`, UTC epoch s."""
+        return self._todo(run_uid, "due > 0 AND due <= ? AND begun = 0 ORDER BY due LIMIT 1", now)
 
-    def next_interrupted(self, now: float) -> Todo | None:
+    def next_interrupted(self, now: float, run_uid: str | None = None) -> Todo | None:
         """Give a frame that was in hand when a process ended, the least often interrupted one.
 
-        It may be what ended it, so it is for when the other frames are answered.
+        It may be what ended it, so it is for when the other frames (of one run) are answered.
         """
-        return self._todo("due <= ? AND begun > 0 ORDER BY begun, id LIMIT 1", now)
+        return self._todo(run_uid, "due <= ? AND begun > 0 ORDER BY begun, id LIMIT 1", now)
 
-    def _todo(self, condition: str, *values: object) -> Todo | None:
+    def _todo(self, run_uid: str | None, condition: str, *values: object) -> Todo | None:
+        if run_uid is not None:
+            condition, values = f"run_uid = ? AND {condition}", (run_uid, *values)
         rows = self._db.rows(_TODO + condition, SAMPLE, *values)
         if not rows:
             return None
@@ -303,6 +308,16 @@ class Ledger(Outbox):
             self._db.rows(
                 "SELECT 1 FROM frames WHERE role = ? AND run_uid = ? AND verdict IS NULL "
                 "AND tries > 0 LIMIT 1",
+                SAMPLE,
+                run_uid,
+            )
+        )
+
+    def is_waiting(self, run_uid: str) -> bool:
+        """Tell whether a frame of a run waits for its answer."""
+        return bool(
+            self._db.rows(
+                "SELECT 1 FROM frames WHERE role = ? AND run_uid = ? AND verdict IS NULL LIMIT 1",
                 SAMPLE,
                 run_uid,
             )

@@ -9,7 +9,7 @@ import pytest
 from bluesky_tiled_plugins import TiledWriter
 from tiled.structures.core import Spec
 
-from qd_agent import replaying
+from qd_agent import replay_progress
 from qd_agent.agent import Agent
 from qd_agent.config import load_config
 from qd_agent.core.errors import BadFrame, Mistake
@@ -18,7 +18,8 @@ from qd_agent.documents.recording import Recorder, read_recording
 from qd_agent.ledger import Ledger
 from qd_agent.past_runs import BrokerRuns, TiledRuns, Wanted, read_query
 from qd_agent.replay import Replay, Stores, is_recording, paced
-from qd_agent.replaying import Options, _play, _progress, _size, read_time
+from qd_agent.replay_progress import progress
+from qd_agent.replaying import Options, _play, _size, read_time
 from qd_agent.replaying import replay as play
 from qd_agent.sinks import RedisConnection, TiledConnection
 from qd_agent.workshop import open_workshop
@@ -91,7 +92,7 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
     connection = TiledConnection(tiled_server.url, tiled_server.secret)
     with ExitStack() as stack:
         past = TiledRuns(config.tiled, connection, stack)
-        replay = Replay(config, stack, tiled=past.archive())
+        replay = Replay(config, stack, archive=past.archive())
         assert past.find(Wanted(where={"num_points": FRAMES}, since=1.0)) == [run_uid]
         assert past.find(Wanted(where={"num_points": FRAMES + 1})) == []
         assert past.find(Wanted(since=4e9)) == []
@@ -125,7 +126,7 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
     with ExitStack() as stack:
         replay = Replay(elsewhere, stack)
         for document in paced(read_recording(tmp_path / "runs.jsonl"), 0.0, lambda _: None):
-            replay.note(document, lambda: None)
+            replay.note(document)
         replay.settle()
         assert plain(replay.predictions(replay.runs())) == live
 
@@ -133,10 +134,10 @@ def test_a_run_sized_live_is_sized_the_same_from_a_recording_and_from_tiled(
 def test_in_a_log_progress_is_a_line_now_and_then_and_at_the_end(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    with _progress("runs", 3) as advance:
+    with progress("runs", 3) as advance:
         advance()
         assert capsys.readouterr().err == "", "not a line for each"
-        monkeypatch.setattr(replaying, "SAY_EVERY_S", 0.0)
+        monkeypatch.setattr(replay_progress, "SAY_EVERY_S", 0.0)
         advance()
         assert capsys.readouterr().err == "2 of 3 runs\n"
         monkeypatch.undo()
@@ -289,7 +290,7 @@ def test_dark_and_background_runs_that_lie_in_tiled_are_found_there(
     connection = TiledConnection(tiled_server.url, tiled_server.secret)
     with ExitStack() as stack:
         past = TiledRuns(config.tiled, connection, stack)
-        replay = Replay(config, stack, tiled=past.archive())
+        replay = Replay(config, stack, archive=past.archive())
         replay.take(past.documents(sample), lambda: None)
         replay.take(past.documents(lonely), lambda: None)
         with_both, without = (list(replay.predictions([uid])) for uid in (sample, lonely))
