@@ -11,7 +11,6 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, QdError, Unavailable
 from qd_agent.core.frame import (
     Frame,
-    FrameKey,
     FrameReference,
     Hdf5Location,
     InlineLocation,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from qd_agent.frames.hdf5 import Hdf5Reader
     from qd_agent.frames.tiff import TiffReader
 
-InTiled = Callable[[FrameKey], npt.NDArray[np.generic]]
+InTiled = Callable[[FrameReference], npt.NDArray[np.generic]]
 
 
 class Reader:
@@ -91,7 +90,7 @@ class Reader:
     def _from_tiled(self, reference: FrameReference) -> Frame:
         if self._in_tiled is None:
             raise BadFrame(f"frame {reference.key} is in Tiled alone, and none is asked")
-        image = self._in_tiled(reference.key)
+        image = self._in_tiled(reference)
         check_image(reference, image.shape, image.dtype.kind, self._settings.max_pixels)
         check_declared(reference, image.dtype)
         return Frame(reference, image)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.catalog import CatalogPage
-from qd_agent.core.frame import FrameKey
+from qd_agent.core.frame import FrameReference
 from qd_agent.core.ports import Document
 from qd_agent.sinks.connections import TiledConnection
 from qd_agent.sinks.raw_catalog import page_of
@@ -69,7 +69,7 @@ class RawArchive:
         with self._catalog() as catalog:
             return None if catalog is None else page_of(catalog, following, where or {})
 
-    def frame(self, key: FrameKey) -> npt.NDArray[np.generic]:
+    def frame(self, reference: FrameReference) -> npt.NDArray[np.generic]:
         """Give the pixels of a frame of a stopped run, as Tiled has them.
 
         Raises:
@@ -78,7 +78,7 @@ class RawArchive:
             Fatal: it refuses us.
         """
         with self._catalog() as catalog:
-            return frame_of(catalog, key)
+            return frame_of(catalog, reference)
 
     def close(self) -> None:
         """Let go of the connection."""

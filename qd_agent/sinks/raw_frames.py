@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Unavailable
-from qd_agent.core.frame import FrameKey
+from qd_agent.core.frame import FrameReference
 from qd_agent.sinks.raw_run import find_child, streams_of
 
 
-def frame_of(catalog: Any, key: FrameKey) -> npt.NDArray[np.generic]:
+def frame_of(catalog: Any, reference: FrameReference) -> npt.NDArray[np.generic]:
     """Give the pixels of one frame of a stopped run.
 
     A detector's array in Tiled has its stream's events in order. Where it has more or fewer than
@@ -23,13 +23,14 @@ def frame_of(catalog: Any, key: FrameKey) -> npt.NDArray[np.generic]:
 
     Args:
         catalog: client of the container of raw runs, or None.
-        key: the frame.
+        reference: the frame; its shape tells images from strips.
 
     Raises:
         Unavailable: the run has not stopped there (yet).
         BadFrame: the frame is not there, or not certain.
         httpx and client errors, for `tiled_link.translated`.
     """
+    key = reference.key
     run = None if catalog is None or "/" in key.run_uid else find_child(catalog, key.run_uid)
     if run is None:
         raise Unavailable(f"Tiled does not have run {key.run_uid}")
@@ -42,20 +43,19 @@ def frame_of(catalog: Any, key: FrameKey) -> npt.NDArray[np.generic]:
     try:
         declared = dict(stream.metadata)["data_keys"][key.data_key]["shape"]  # pyright: ignore[reportOptionalMemberAccess]
         shape = tuple(int(n) for n in node.shape)  # pyright: ignore[reportOptionalMemberAccess]
-        place = _place(shape, tuple(int(n) for n in declared), int(events), key)
+        place = _place(shape, tuple(int(n) for n in declared), int(events), reference)
         return np.asarray(node[place])  # pyright: ignore[reportOptionalSubscript]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadFrame(f"Tiled does not have the pixels of {key}: {error}"[:300]) from error
 
 
 def _place(
-    shape: tuple[int, ...], declared: tuple[int, ...], events: int, key: FrameKey
+    shape: tuple[int, ...], declared: tuple[int, ...], events: int, reference: FrameReference
 ) -> tuple[int, ...]:
     """Give the index of a frame in an array: (event,), (event, frame) or (event × frames,)."""
-    for axes in (2, 1):  # images; strips
-        frames = prod(declared[:-axes])
-        if len(declared) not in {axes, axes + 1} or shape[-axes:] != declared[-axes:]:
-            continue
+    key, axes = reference.key, len(reference.shape)
+    frames = prod(declared[:-axes])
+    if len(declared) in {axes, axes + 1} and shape[-axes:] == declared[-axes:]:
         if key.index >= frames or key.seq_num > events:
             raise BadFrame(f"Tiled has {events} events of {frames} frames, {key} is none of them")
         if shape[:-axes] == (events, frames):

@@ -1,11 +1,13 @@
 """Runs with frames in each form, as Tiled has them: the same frames, and the same pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bluesky_tiled_plugins import TiledWriter
 from tiled.structures.core import Spec
 
-from qd_agent.core.errors import BadFrame, QdError
+from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import FrameReference
 from qd_agent.documents import RouterSettings, open_router
 from qd_agent.frames import FrameSettings, open_reader
@@ -87,20 +89,53 @@ def test_an_archived_run_has_the_frames_of_the_live_one(
     reader.close()
 
 
-def test_files_that_cannot_be_reached_are_read_through_tiled(tiled_server, archive, requests):
-    """The reader's host does not have the folder; Tiled's has."""
-    folder = tiled_server.folder.parent / "readable" / "far"
+@pytest.mark.parametrize(
+    ("frames_as", "per_event"),
+    [(FramesAs.HDF5, 3), (FramesAs.HDF5_ZSTD, 1), (FramesAs.LEGACY_HDF5, 1), (FramesAs.TIFF, 2),
+     (FramesAs.LEGACY_TIFF, 1), (FramesAs.FLY, 1), (FramesAs.STRIP, 1), (FramesAs.STRIP, 2)],
+)  # fmt: skip
+def test_files_out_of_reach_give_through_tiled_the_pixels_that_they_hold(
+    tiled_server, archive, requests, frames_as, per_event
+):
+    """The reader's host does not have the folder; Tiled's has. Darks share the lights' file."""
+    readable = tiled_server.folder.parent / "readable"
+    folder = readable / f"far-{frames_as}-{per_event}"
     folder.mkdir()
-    documents, shown = written(tiled_server, requests[False], folder, FramesAs.TIFF)
-    settings = FrameSettings(deadline_s=0.0, allowed_roots=[tiled_server.folder])
-    without, reader = open_reader(settings), open_reader(settings, in_tiled=archive.frame)
-    for frame in frames_of(documents).values():
+    request = requests[frames_as is FramesAs.STRIP]
+    documents, shown = written(tiled_server, request, folder, frames_as, per_event)
+    near = FrameSettings(deadline_s=0.0, allowed_roots=[readable])
+    far = near.model_copy(update={"allowed_roots": [tiled_server.folder]})
+    direct, without = open_reader(near), open_reader(far)
+    reader = open_reader(far, in_tiled=archive.frame)
+    frames = frames_of(documents).values()
+    assert len(frames) == 3 * per_event + 1
+    for frame in frames:
         with pytest.raises(BadFrame, match="outside"):
             without.read(frame)
-        image = shown[frame.key.stream][frame.key.seq_num - 1]
-        assert np.array_equal(reader.read(frame).image, image)
-    beyond = frame.key.model_copy(update={"seq_num": 99})
-    with pytest.raises(QdError, match="none of them"):
-        archive.frame(beyond)
-    with pytest.raises(QdError, match="does not have run"):
-        archive.frame(frame.key.model_copy(update={"run_uid": "no-such-run"}))
+        image, held = reader.read(frame).image, direct.read(frame).image
+        assert np.array_equal(image, held)
+        assert image.dtype == held.dtype
+        row = (frame.key.seq_num - 1) * per_event + frame.key.index
+        assert np.array_equal(image, shown[frame.key.stream][row].reshape(image.shape))
+    for each in (direct, without, reader):
+        each.close()
+
+
+def test_frames_that_tiled_does_not_have_are_not_guessed(tiled_server, archive, requests):
+    folder = tiled_server.folder.parent / "readable" / "beyond"
+    folder.mkdir()
+    documents, _ = written(tiled_server, requests[False], folder, FramesAs.TIFF)
+    frame = next(iter(frames_of(documents).values()))
+
+    def named(**change):
+        return replace(frame, key=frame.key.model_copy(update=change))
+
+    for wrong in (named(seq_num=99), named(index=1)):
+        with pytest.raises(BadFrame, match="none of them"):
+            archive.frame(wrong)
+    with pytest.raises(Unavailable, match="does not have run"):
+        archive.frame(named(run_uid="no-such-run"))
+    with pytest.raises(BadFrame, match="which frame is which is not certain"):
+        archive.frame(replace(frame, shape=frame.shape[1:]))
+    with pytest.raises(BadFrame, match="does not have the pixels"):
+        archive.frame(named(data_key="monitor"))
