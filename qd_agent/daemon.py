@@ -40,6 +40,7 @@ from qd_agent.sinks import (
     resolve_tiled,
 )
 from qd_agent.sinks.raw_archive import RawArchive
+from qd_agent.sinks.tls import hint
 from qd_agent.workshop import finder_of, open_workshop, patience_of
 
 if TYPE_CHECKING:
@@ -255,6 +256,7 @@ def _tiled_door(config: Config, tiled: TiledConnection, ledger: Ledger) -> Tiled
         read=archive.run,
         close=archive.close,
         is_whole=lambda run_uid: any(record.whole for record in ledger.runs(run_uid)),
+        explain=partial(hint, store="tiled"),
     )
 
 

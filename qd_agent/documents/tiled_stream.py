@@ -34,6 +34,7 @@ class TiledDoor:
             by their descriptor. Raises Unavailable, BadFrame or Fatal.
         close: lets go of what `read` uses.
         is_whole: tells whether the books of a run are whole, so that it need not be read again.
+        explain: adds to what TLS complains of what can be done about it.
     """
 
     uri: str = field(repr=False)
@@ -43,6 +44,7 @@ class TiledDoor:
     read: Callable[[str, Mapping[str, int]], Sequence[Document] | None] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
     is_whole: Callable[[str], bool] = field(repr=False, default=lambda _: False)
+    explain: Callable[[str], str] = field(repr=False, default=str)
 
 
 @dataclass(slots=True)
@@ -89,6 +91,7 @@ class TiledSource:
             tls=door.tls,
             max_bytes=settings.max_message_bytes,
             wake=self._woken.put,
+            explain=door.explain,
         )
         self._updates.start()
 

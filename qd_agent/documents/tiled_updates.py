@@ -47,6 +47,7 @@ class Updates(threading.Thread):
         tls: for an https:// URI; None for the system's.
         max_bytes: larger messages are skipped.
         wake: called with the uid of a run when something has changed in it; on this thread.
+        explain: adds to what TLS complains of what can be done about it.
 
     Attributes:
         state: 'connected', 'connecting', or in a sentence why nothing can come.
@@ -61,10 +62,11 @@ class Updates(threading.Thread):
         tls: ssl.SSLContext | None,
         max_bytes: int,
         wake: Callable[[str], None],
+        explain: Callable[[str], str] = str,
     ) -> None:
         super().__init__(name="updates of Tiled", daemon=True)
         self._uri, self._root, self._headers = uri, root, dict(headers)
-        self._tls, self._max_bytes, self._wake = tls, max_bytes, wake
+        self._tls, self._max_bytes, self._wake, self._explain = tls, max_bytes, wake, explain
         self._tasks: dict[Path, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main_task: asyncio.Task[None] | None = None
@@ -135,8 +137,8 @@ class Updates(threading.Thread):
                 following += too_large  # it only wakes us, and so has done what it should
                 self._say(path, CONNECTING)
                 self._wake_run(path)
-            except (OSError, WebSocketException, TimeoutError, EOFError):
-                self._say(path, CONNECTING)
+            except (OSError, WebSocketException, TimeoutError, EOFError) as error:
+                self._say(path, self._why_not(error))
             await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             wait = min(2.0 * wait, LONGEST_BACKOFF_S)
         self._tasks.pop(path, None)
@@ -164,6 +166,12 @@ class Updates(threading.Thread):
             proxy=None,
             **options,
         )
+
+    def _why_not(self, error: Exception) -> str:
+        """Say what keeps us from connecting, where waiting alone may not help."""
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return f"connecting: Tiled cannot be talked to: {self._explain(str(error))}"
+        return CONNECTING
 
     def _say(self, path: Path, state: str) -> None:
         if path == self._root:

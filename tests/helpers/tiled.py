@@ -8,7 +8,7 @@ from typing import Any
 
 from qd_agent.documents.tiled_stream import TiledDoor
 from qd_agent.embedded import Endpoint, RunningServer
-from qd_agent.sinks import TiledConnection, TiledSettings
+from qd_agent.sinks import TiledConnection, TiledSettings, resolve_tiled
 from qd_agent.sinks.raw_archive import RawArchive
 from tests.helpers.servers import tiled_client
 
@@ -28,9 +28,17 @@ def writing(server: RunningServer | Endpoint) -> Iterator[Write]:
         yield lambda name, doc: writer(name, dict(doc))
 
 
-def door(server: RunningServer | Endpoint, **changes: Any) -> TiledDoor:
-    """What a source needs of a Tiled server."""
-    archive = RawArchive(TiledSettings(), TiledConnection(server.url, server.secret))
+def door(
+    server: RunningServer | Endpoint, settings: TiledSettings | None = None, **changes: Any
+) -> TiledDoor:
+    """What a source needs of a Tiled server, which `settings` may name otherwise."""
+    connection = TiledConnection(server.url, server.secret)
+    if settings is not None:
+        connection = resolve_tiled(settings)
+        assert connection is not None
+        tls = None if connection.tls is None else connection.tls.context("tiled")
+        changes = {"uri": connection.uri, "tls": tls, **changes}
+    archive = RawArchive(TiledSettings(), connection)
     options = {
         "uri": server.url,
         "headers": {"Authorization": f"Apikey {server.secret}"},
