@@ -132,10 +132,17 @@ class BrokerRuns:
     def find(self, wanted: Wanted) -> list[str]:
         """Give the uids of the wanted runs, oldest first."""
         if wanted.uids:
-            return list(wanted.uids)
+            return [self._whole(uid) for uid in wanted.uids]
         since = {} if wanted.since is None else {"since": wanted.since}
         starts = [dict(header.start) for header in self._broker(**since, **wanted.where)]
         return [str(start["uid"]) for start in sorted(starts, key=_time_of)]
+
+    def _whole(self, uid: str) -> str:
+        """Give the whole uid of a run, of which databroker takes the beginning too."""
+        try:
+            return str(self._broker[uid].start["uid"])
+        except (KeyError, ValueError):
+            return uid
 
     def documents(self, run_uid: str) -> list[Document] | None:
         """Give the documents of a run, with resource and datum documents as they were.

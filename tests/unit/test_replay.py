@@ -250,6 +250,8 @@ def test_runs_of_an_old_broker_are_found_and_read():
             return [Header("b", 2.0), Header("a", 1.0)]
 
         def __getitem__(self, uid):
+            if uid == "b4":  # the beginning of a uid will do
+                return Header("b4c1", 2.0)
             if uid not in "abc":
                 raise KeyError(uid)
             return (Broken if uid == "c" else Header)(uid, 1.0)
@@ -260,6 +262,7 @@ def test_runs_of_an_old_broker_are_found_and_read():
     assert broker.asked == {"since": 0.5, "sample": "PbS"}
     assert [name for name, _ in runs.documents("a")] == ["start", "stop"]
     assert runs.documents("no-such-run") is None
+    assert runs.find(Wanted(uids=("b4", "no-such-run"))) == ["b4c1", "no-such-run"]
     with pytest.raises(BadFrame, match="databroker cannot give its documents: 500, so to speak"):
         runs.documents("c")
 
