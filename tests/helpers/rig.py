@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -258,6 +259,24 @@ def _streams(answer: object) -> list[tuple[str, list[tuple[str, dict[str, str]]]
     if isinstance(answer, dict):
         return [(name, [e for batch in batches for e in batch]) for name, batches in answer.items()]
     return answer or []  # type: ignore[return-value]
+
+
+class Log:
+    """Reads what a process says, so that it never waits for a reader."""
+
+    def __init__(self, process: subprocess.Popen[str]):
+        self.lines: list[str] = []
+        self._process = process
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        self.lines += self._process.stderr
+
+    def text(self) -> str:
+        self._thread.join(60)
+        return "".join(self.lines)
 
 
 def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-import threading
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -23,7 +22,7 @@ from tests.helpers.hostile_documents import (
     as_message,
     hostile_files,
 )
-from tests.helpers.rig import Rig
+from tests.helpers.rig import Log, Rig
 from tests.helpers.strangers import Imposter, Proxy, half_open, publishing_inside, scan
 
 pytestmark = pytest.mark.system
@@ -31,24 +30,6 @@ pytestmark = pytest.mark.system
 FRAMES, ROUNDS = 60, 3
 GROWTH_MB = 150.0
 """Memory that two more rounds of the corpus (and the good run meanwhile) may cost."""
-
-
-class Log:
-    """Reads what a process says, so that it never waits for a reader."""
-
-    def __init__(self, process: subprocess.Popen[str]):
-        self.lines: list[str] = []
-        self._process = process
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        self.lines += self._process.stderr
-
-    def text(self) -> str:
-        self._thread.join(60)
-        return "".join(self.lines)
 
 
 def run_about(uid: str, uri: str, dataset: str) -> list[tuple[str, dict]]:

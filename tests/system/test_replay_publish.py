@@ -124,3 +124,27 @@ def test_a_replay_that_was_killed_half_way_goes_on_and_publishes_each_frame_once
         assert node["patterns"].shape[0] == FRAMES
         account = json.loads(client.hget(f"qd:run:{run_uid}", "account"))
     assert {account[name] for name in ("expected", "seen", "delivered")} == {FRAMES}
+
+
+def test_runs_that_are_sized_at_once_are_published_once_each(tmp_path, stores, monkeypatch):
+    redis, tiled, folder = stores
+    monkeypatch.setenv("REDIS_PASSWORD", redis.secret)
+    monkeypatch.setenv("TILED_API_KEY", tiled.secret)
+    run_uids = [take_a_run(folder, tiled), take_a_run(folder, tiled)]
+    done = ended([*arguments(tmp_path, *stores), "--at-once", "2"])
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line)["key"] for line in done.stdout.splitlines()]
+    frames = range(1, FRAMES + 1)
+    assert [(key["run_uid"], key["seq_num"]) for key in answers] == [
+        (run_uid, number) for run_uid in run_uids for number in frames
+    ]
+    with redis_client(redis) as client, tiled_client(tiled) as catalog:
+        both = [json.loads(f[b"prediction"])["key"] for _, f in client.xrange("qd:predictions")]
+        assert Counter((key["run_uid"], key["seq_num"]) for key in both) == dict.fromkeys(
+            ((run_uid, number) for run_uid in run_uids for number in frames), 1
+        )
+        for run_uid in run_uids:
+            rows = catalog["qd_agent"][run_uid]["predictions"].read()
+            assert Counter(rows["seq_num"]) == dict.fromkeys(frames, 1)
+            account = json.loads(client.hget(f"qd:run:{run_uid}", "account"))
+            assert {account[name] for name in ("expected", "seen", "delivered")} == {FRAMES}
