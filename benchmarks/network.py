@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Note, Row, cpu_seconds
-from qd_agent.inference.network import POINTS, SizingNetwork
+from qd_agent.inference.network import POINTS, WIDE, NetworkConfig, SizingNetwork
 
 
 def rows() -> list[Row | Note]:
@@ -34,9 +34,13 @@ def published() -> nn.Module:
 
 
 def _rows() -> list[Row | Note]:
-    ours, theirs = SizingNetwork().eval(), published().eval()
+    return [*_compared("wide", WIDE), *_compared("narrow", NetworkConfig())]
+
+
+def _compared(name: str, config: NetworkConfig) -> list[Row | Note]:
+    ours, theirs = SizingNetwork(config).eval(), published().eval()
     found: list[Row | Note] = [
-        Note(f"weights: ours {_weights(ours):,}, published layers {_weights(theirs):,}")
+        Note(f"weights: {name} network {_weights(ours):,}, published layers {_weights(theirs):,}")
     ]
     for size in (1, 64):
         pattern, coverage = torch.rand(size, POINTS), torch.ones(size, POINTS)
@@ -51,7 +55,7 @@ def _rows() -> list[Row | Note]:
                 return theirs(a)
 
         mine, other = (cpu_seconds(work, 25, warm=True) / size for work in (forward, peer))
-        what = f"a pattern, {size} at a time, network alone, one core"
+        what = f"a pattern, {size} at a time, {name} network alone, one core"
         found.append(Row(what, mine, "published layers, random weights", other))
     return found
 

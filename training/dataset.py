@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from qd_agent.inference.network import BIN, POINTS
 from qd_agent.scattering.form_factors import anomalous, f0
 from training import augmentation, observation
 from training.augmentation import Draw
-from training.cluster_table import Truth, families
+from training.cluster_table import Family, Truth, families
 from training.materials import foreign_bank
 from training.priors import Priors
 
@@ -65,6 +66,17 @@ class Batch:
         """Give the same batch on a device."""
         return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
 
+    def parts(self, size: int) -> list[Batch]:
+        """Give the same patterns in batches of `size`, in order."""
+        columns = (getattr(self, name).split(size) for name in self.__slots__)
+        return [Batch(*some) for some in zip(*columns, strict=True)]
+
+
+@lru_cache(maxsize=1)
+def _tables(max_diameter_nm: float) -> tuple[Family, ...]:
+    """Every cluster, tabulated once for all sources of a process (half a minute)."""
+    return families(max_diameter_nm, observation.fine_grid(), BIN * PUBLISHED_GRID.step)
+
 
 @dataclass
 class PatternSource:
@@ -83,9 +95,9 @@ class PatternSource:
     """Where patterns are made; on each kind of device a seed gives other patterns."""
 
     def __post_init__(self) -> None:
-        """Tabulate every cluster, once."""
+        """Put the tables of every cluster on the device."""
         q = observation.fine_grid()
-        tables = families(self.max_diameter_nm, q, BIN * PUBLISHED_GRID.step)
+        tables = _tables(self.max_diameter_nm)
         self._families = tuple(family.to(self.device) for family in tables)
         self._s2 = self._tensor((q / (4 * math.pi)) ** 2)
         self._fine = self._tensor(q)

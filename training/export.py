@@ -64,11 +64,12 @@ def export(
     patterns: int = 4000,
     solvents: Sequence[npt.NDArray[np.float32]] = (),
     workers: int = 1,
+    device: str = "cpu",
 ) -> Card:
     """Calibrate, set limits, measure, write; gives the finished card.
 
     Twice `patterns` simulations calibrate, `patterns` of another seed measure. So many `workers`
-    (processes) explain them.
+    (processes) explain them. `device` is what the network was trained on, for the card.
     """
     library = build_library(MAX_DIAMETER_NM)
     form = form_table()
@@ -82,6 +83,7 @@ def export(
         training={
             "seed": seed,
             "schedule": asdict(schedule),
+            "device": device,
             "priors": asdict(source.priors),
             "own_solvents": len(solvents),
         },

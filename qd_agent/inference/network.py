@@ -86,6 +86,10 @@ class NetworkConfig:
         )
 
 
+WIDE = NetworkConfig(channels=(32, 48, 64), features=128, distance_channels=48)
+"""Twice the weights and a third slower, for the many patterns that a GPU goes through."""
+
+
 class Outputs(NamedTuple):
     """Logits, each of shape (batch, bins)."""
 

@@ -6,6 +6,7 @@ import torch
 
 from qd_agent.inference.network import (
     POINTS,
+    WIDE,
     NetworkConfig,
     SizingNetwork,
     bin_patterns,
@@ -43,20 +44,24 @@ def test_flattening_removes_a_straight_background():
     assert flat[150:-150].abs().max() < 1e-3
 
 
-def test_outputs_and_weights_have_the_promised_size():
-    config = NetworkConfig()
+@pytest.mark.parametrize(
+    ("config", "weights"), [(NetworkConfig(), (190_000, 210_000)), (WIDE, (355_000, 370_000))]
+)
+def test_outputs_and_weights_have_the_promised_size(
+    config: NetworkConfig, weights: tuple[int, int]
+):
     network = SizingNetwork(config).eval()
     with torch.no_grad():
         out = network(torch.ones(2, POINTS), torch.ones(2, POINTS))
     assert out.diameter.shape == (2, config.diameter.count)
     assert out.kind.shape == (2, 3)
-    assert 30_000 < sum(p.numel() for p in network.parameters()) < 250_000
+    assert weights[0] < sum(p.numel() for p in network.parameters()) < weights[1]
 
 
 def test_a_config_survives_the_card():
     import json
 
-    config = NetworkConfig(features=64)
-    assert NetworkConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    for config in (NetworkConfig(features=64), WIDE):
+        assert NetworkConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
     with pytest.raises((TypeError, KeyError, ValueError)):
         NetworkConfig.from_dict({"diameter": {"first": 1}})

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from qd_agent.core.errors import Mistake
+from qd_agent.inference.network import WIDE, NetworkConfig
+from training.build_cli import planned
 from training.cli import app
+from training.train import ON_GPU, Schedule
 
 
 def test_help_names_the_commands_and_loads_nothing_heavy():
@@ -65,3 +69,18 @@ def test_a_finished_model_is_not_begun_anew_by_going_on(tmp_path: Path):
     assert isinstance(result.exception, Mistake)
     assert "holds a finished model and no checkpoint" in str(result.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+
+
+def test_a_gpu_trains_the_same_network_for_longer():
+    assert planned("cuda", None, None, wide=False) == (ON_GPU, NetworkConfig())
+    assert planned("cpu", None, None, wide=False) == (Schedule(), NetworkConfig())
+    assert ON_GPU.steps * ON_GPU.batch > 10 * Schedule().steps * Schedule().batch
+
+
+def test_width_steps_and_batch_may_be_chosen():
+    schedule, config = planned("cpu", 7, 4, wide=True)
+    assert (schedule.steps, schedule.batch, config) == (7, 4, WIDE)
+    assert planned("cuda", None, 512, wide=False) == (
+        replace(ON_GPU, batch=512),
+        NetworkConfig(),
+    )
