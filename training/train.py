@@ -279,8 +279,8 @@ class Training:
             )
         if about.get("network") != json.loads(json.dumps(self.network.config.as_dict())):
             raise ValueError(
-                f"{path} is a checkpoint of a network of another width; go on with --wide or without "
-                "it, as before, or start anew"
+                f"{path} is a checkpoint of a network of another width; go on "
+                "with --wide or without it, as before, or start anew"
             )
         if about["device"] != self.device and about["step"] != self.schedule.steps:
             raise ValueError(
