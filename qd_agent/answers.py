@@ -16,7 +16,7 @@ import numpy.typing as npt
 import structlog
 
 from qd_agent.away import AwayFiles
-from qd_agent.companions import Companions, RunReducer
+from qd_agent.companions import Away, Companions, RunReducer
 from qd_agent.core.errors import BadFrame, Fatal, Lacking, StorageAway, Unavailable
 from qd_agent.core.frame import FrameReference
 from qd_agent.core.ports import FrameReader, Sizer
@@ -171,9 +171,8 @@ class Answers:
         if todo.reference.declared.conflict:
             raise BadFrame(todo.reference.declared.conflict)
         away = self._companions.bring(todo.reference)
-        more_tries = todo.tries < TRIES_WITHOUT_DARK and self._patience.wait(todo) is not None
-        if away is not None and more_tries:
-            raise Unavailable(away)
+        if away is not None and self._has_time_for(away, todo):
+            raise Unavailable(away.reason)
         frame = self._stages.reader.read(todo.reference)
         self._outage.is_over(todo.reference)
         watch.lap("read")
@@ -183,6 +182,11 @@ class Answers:
         (sized,) = self._stages.sizer.size([pattern])
         watch.lap("size")
         return sized
+
+    def _has_time_for(self, away: Away, todo: Todo) -> bool:
+        """Tell whether a frame is put off until its dark or background has come."""
+        tried = todo.tries >= TRIES_WITHOUT_DARK and not away.essential
+        return not tried and self._patience.wait(todo) is not None
 
     def _put_off(self, todo: Todo, reason: str, watch: _Stopwatch) -> None:
         key = todo.reference.key

@@ -50,9 +50,30 @@ class RunReducer(Reducer, Protocol):
         """Give the hashes of what a frame is reduced with, by the names of `Provenance`."""
         ...
 
+    def keeps(self, run_uid: str, data_key: str, role: str) -> bool:
+        """Tell whether it still has what it was given of a run ('own', 'named', 'background')."""
+        ...
+
+    def demands_dark(self, reference: FrameReference) -> bool:
+        """Tell whether a frame of which a dark was announced is set aside without it."""
+        ...
+
     def forget_run(self, run_uid: str) -> None:
         """Free the run's dark and background."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Something that a frame is to be reduced with, and that may come.
+
+    Attributes:
+        reason: one sentence.
+        essential: whether the frame is to wait for it as for its own pixels.
+    """
+
+    reason: str
+    essential: bool = False
 
 
 @dataclass(slots=True)
@@ -75,25 +96,48 @@ class Companions:
     _to_read: dict[str, list[FrameReference]] = field(default_factory=dict)
     _left: dict[str, list[FrameReference]] = field(default_factory=dict)
     _had: dict[tuple[str, str], None] = field(default_factory=dict)
+    _given: set[tuple[str, str, str]] = field(default_factory=set)
 
     def hear(self, dark: FrameReference) -> None:
         """Take note of a new dark frame of an open run."""
         if dark.key.run_uid in self._to_read:
             self._to_read[dark.key.run_uid].append(dark)
 
-    def bring(self, reference: FrameReference) -> str | None:
+    def bring(self, reference: FrameReference) -> Away | None:
         """Give the reducer what it lacks for a frame.
 
         Returns:
-            None, or in a sentence what is away now and may come: try again before going without.
+            None, or what is away now and may come: try again before going without.
         """
         dark_run, background_run = self.reducer.wants(reference)
-        away = self._read_darks(reference.key.run_uid)
+        self._notice_losses(reference, dark_run, background_run)
+        own = away = self._read_darks(reference.key.run_uid)
         if dark_run:
             away = self._bring_run("dark", dark_run) or away
         if background_run:
             away = self._bring_run("background", background_run) or away
-        return None if away is None else f"{away[0]} is away: {away[1]}"
+        if away is None:
+            return None
+        essential = own is not None and self.reducer.demands_dark(reference)
+        return Away(f"{away[0]} is away: {away[1]}", essential)
+
+    def _notice_losses(self, reference: FrameReference, dark_run: str, background_run: str) -> None:
+        """Begin anew with a run of which the reducer has let go, as it keeps but some."""
+        key = reference.key
+        needed = (
+            ("own", key.run_uid), ("named", dark_run), ("background", background_run)
+        )  # fmt: skip
+        for role, run_uid in needed:
+            given = (role, run_uid, key.data_key)
+            if given in self._given and not self.reducer.keeps(run_uid, key.data_key, role):
+                self._let_go(run_uid)
+
+    def _let_go(self, run_uid: str) -> None:
+        """Let the reducer forget a run, and remember that it has nothing of it."""
+        self._to_read.pop(run_uid, None)
+        self._had = {pair: None for pair in self._had if pair[1] != run_uid}
+        self._given = {given for given in self._given if given[1] != run_uid}
+        self.reducer.forget_run(run_uid)
 
     def check(self, frame: Frame, pattern: Pattern) -> None:
         """Refuse a pattern whose frame has not got the dark or the monitor that it must have.
@@ -115,7 +159,7 @@ class Companions:
         """Let go of a run that has ended, as far as no later run may name it."""
         self._to_read.pop(run_uid, None)
         if not any(uid == run_uid for _, uid in self._had):
-            self.reducer.forget_run(run_uid)
+            self._let_go(run_uid)
 
     def _read_darks(self, run_uid: str) -> tuple[str, str] | None:
         """Take in the darks of a run that are not taken in."""
@@ -137,6 +181,8 @@ class Companions:
             self.reducer.add_dark(self.reader.read(reference), role)
         except BadFrame as error:
             _log.warning("dark frame not used", frame=str(reference.key), reason=str(error))
+        else:
+            self._given.add((role, reference.key.run_uid, reference.key.data_key))
 
     def _bring_run(self, role: str, run_uid: str) -> tuple[str, str] | None:
         if (role, run_uid) in self._had:
@@ -156,9 +202,7 @@ class Companions:
         self._had[role, run_uid] = None
         while len(self._had) > RUNS_KEPT:
             _, oldest = next(iter(self._had))
-            self._had = {pair: None for pair in self._had if pair[1] != oldest}
-            self._to_read.pop(oldest, None)  # its own darks are gone too, and read again
-            self.reducer.forget_run(oldest)
+            self._let_go(oldest)  # its own darks are gone too, and read again
         return None
 
     def _take_darks(self, run_uid: str, references: Sequence[FrameReference]) -> None:
@@ -186,6 +230,7 @@ class Companions:
         for found in by_detector.values():
             for reason in self.reducer.add_background(self._readable(found), found[0].key):
                 _log.warning("background frame not used", reason=reason)
+            self._given.add(("background", found[0].key.run_uid, found[0].key.data_key))
 
     def _readable(self, references: Sequence[FrameReference]) -> Iterator[Frame]:
         for reference in _last(references):

@@ -42,7 +42,11 @@ class Held:
 def held_in_files(
     run: Run, lengths: Mapping[tuple[str, str], int], streams: Collection[str]
 ) -> Held:
-    """Count the events of each stream in `streams` that has its files to itself."""
+    """Count the events of each stream in `streams` that has its files to itself.
+
+    Of several files of a detector, one in which a stream has announced nothing may be that of
+    another stream, whose descriptor was lost: nothing is counted then.
+    """
     events: dict[str, int] = {}
     shared = False
     for descriptor in run.descriptors.values():
@@ -56,7 +60,10 @@ def held_in_files(
                 for d in run.descriptors.values()
                 if d.stream != descriptor.stream and key.name in d.images
             }
-            if others or descriptor.stream not in streams:
+            strange = len(files) > 1 and any(
+                descriptor.stream not in run.users(file) for file in files
+            )
+            if others or strange or descriptor.stream not in streams:
                 claimed = sum(run.claimed(file) for file in files)
                 shared |= claimed * key.frames < sum(lengths[file] for file in files)
             else:

@@ -111,6 +111,10 @@ class Run:
         if len(self._unknown) < MAX_NAMES:
             self._unknown[resource_uid] = stream
 
+    def users(self, file: tuple[str, str]) -> frozenset[str]:
+        """Give the streams that have announced rows of a dataset (URI, path in the file)."""
+        return frozenset(self._users.get(file, ()))
+
     def claimed(self, file: tuple[str, str]) -> int:
         """Count the indices of a dataset (URI, path in the file) that belong to some event."""
         return self._claims[file].count if file in self._claims else 0

@@ -120,6 +120,10 @@ class Backgrounds:
         while len(self._kept) > RUNS_KEPT:
             self._kept.popitem(last=False)
 
+    def keeps(self, run_uid: str, data_key: str) -> bool:
+        """Tell whether the background of a run and detector is held."""
+        return kept_name(run_uid, data_key, NAMED) in self._kept
+
     def of(self, run_uid: str, reference: FrameReference) -> Background | None:
         """Give a run's background for the detector of a frame; None when there is none."""
         name = kept_name(run_uid, reference.key.data_key, NAMED)

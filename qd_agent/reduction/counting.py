@@ -21,6 +21,9 @@ from qd_agent.reduction.settings import CountSettings
 
 Float = npt.NDArray[np.float64]
 
+BACKGROUND = "background"
+"""What a run may be for others, beside the roles of their darks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -175,6 +178,17 @@ class CountReducer(ABC):
         raw = self._integrate(Counts(total, invalid, dark, monitor))
         self._backgrounds.keep(gathered.name, Background.of(raw, gathered.latest))
         return left_out
+
+    def keeps(self, run_uid: str, data_key: str, role: str) -> bool:
+        """Tell whether a run's dark ('own', 'named') or 'background' is held; only some are."""
+        if role == BACKGROUND:
+            return self._backgrounds.keeps(run_uid, data_key)
+        return self._darks.keeps(run_uid, data_key, role)
+
+    @property
+    def demands_dark(self) -> bool:
+        """Whether frames are set aside of which a dark was announced and cannot be had."""
+        return self._darks.wanted and "dark_missing" in self._counting.set_aside
 
     def forget_run(self, run_uid: str) -> None:
         """Let go of a run's dark and background; unknown runs are fine."""

@@ -59,6 +59,10 @@ class Darks:
         name = kept_name(reference.key.run_uid, reference.key.data_key, role)
         self._stream.add(name, counts, invalid, reference.time)
 
+    def keeps(self, run_uid: str, data_key: str, role: str) -> bool:
+        """Tell whether dark frames of a run are held, in that role."""
+        return self._stream.latest(kept_name(run_uid, data_key, role)) is not None
+
     def of(self, reference: FrameReference) -> Dark | None:
         """Give the dark that this frame has subtracted now.
 

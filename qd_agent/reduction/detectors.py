@@ -104,6 +104,16 @@ class Reducers:
         reducer = self._own.get(reference.key.data_key, self._default)
         return ("", "") if reducer is None else reducer.wants(reference)
 
+    def keeps(self, run_uid: str, data_key: str, role: str) -> bool:
+        """Tell whether a run's dark ('own', 'named') or 'background' is held for a detector."""
+        reducer = self._own.get(data_key, self._default)
+        return reducer is not None and reducer.keeps(run_uid, data_key, role)
+
+    def demands_dark(self, reference: FrameReference) -> bool:
+        """Tell whether a frame of which a dark was announced is set aside without it."""
+        reducer = self._own.get(reference.key.data_key, self._default)
+        return reducer is not None and reducer.demands_dark
+
     def forget_run(self, run_uid: str) -> None:
         """Let go of a run's darks and backgrounds."""
         for reducer in self.all.values():

@@ -62,6 +62,12 @@ class Reducer:
 
     def check_whole(self, frame: Frame, pattern: Pattern, *, dark_announced: bool) -> None: ...
 
+    def keeps(self, run_uid, data_key, role) -> bool:
+        return True
+
+    def demands_dark(self, reference) -> bool:
+        return False
+
     def wants(self, reference):
         return "", ""
 
@@ -255,6 +261,17 @@ def test_a_frame_waits_for_a_dark_that_is_away_and_at_last_goes_on_without(rig: 
     rig.agent.work()
     rig.retry(TRIES_WITHOUT_DARK)
     assert [p.key.seq_num for p in rig.predictions()] == [1, 2]
+
+
+def test_a_frame_that_must_have_its_dark_waits_for_it_as_long_as_for_its_pixels(rig: Rig):
+    rig.reducer.demands_dark = lambda reference: True  # type: ignore[method-assign]
+    rig.reader.problems[7] = [Unavailable("away") for _ in range(2 * TRIES_WITHOUT_DARK)]
+    rig.agent.enter([records.reference(seq_num=7, stream="dark"), records.reference(seq_num=1)])
+    rig.retry(2 * TRIES_WITHOUT_DARK)
+    assert rig.predictions() == []
+    rig.retry()
+    (only,) = rig.predictions()
+    assert only.provenance.dark_hash == "1 darks"
 
 
 def test_no_frame_is_set_aside_because_its_dark_is_away(tmp_path: Path):

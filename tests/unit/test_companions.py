@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from qd_agent.companions import MOST_FRAMES, RUNS_KEPT, Companions
+from qd_agent.companions import MOST_FRAMES, RUNS_KEPT, Away, Companions
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import Declared, Frame, FrameReference, RunClosed, RunOpened
 from qd_agent.ledger import DARK, Ledger
+from qd_agent.reduction import ReductionSettings, open_reducers
+from qd_agent.reduction.corrections import RUNS_KEPT as DARKS_KEPT
 from qd_agent.run_search import ASK_AGAIN_S, WAIT_S, RunFinder, RunSearch
 from tests.helpers import records
+from tests.unit.reduction.conftest import PONI, SHAPE
 
 
 class Reader:
@@ -37,6 +40,13 @@ class Reducer:
         self.darks: list[tuple[str, str, int]] = []
         self.backgrounds: dict[tuple[str, str], list[int]] = {}
         self.forgotten: list[str] = []
+        self.lost: set[str] = set()
+
+    def keeps(self, run_uid: str, data_key: str, role: str) -> bool:
+        return run_uid not in self.lost
+
+    def demands_dark(self, reference: FrameReference) -> bool:
+        return True
 
     def check_whole(self, frame, pattern, *, dark_announced) -> None: ...
 
@@ -96,8 +106,20 @@ class Rig:
             self.ledger.close_run(RunClosed(uid, 2.0, "success", "", {}))
 
     def bring(self, dark: str = "", background: str = "", run: str = "run-1") -> str | None:
+        """Bring what a frame needs; give the reason where something is away."""
+        away = self.away(dark, background, run)
+        return None if away is None else away.reason
+
+    def away(self, dark: str = "", background: str = "", run: str = "run-1") -> Away | None:
         declared = Declared(dark_run=dark, background_run=background)
         return self.companions.bring(replace(records.reference(run), declared=declared))
+
+
+@pytest.fixture
+def poni(tmp_path: Path) -> Path:
+    path = tmp_path / "small.poni"
+    path.write_text(PONI.format(shape="[200, 180]", wavelength=1.839e-11))
+    return path
 
 
 @pytest.fixture
@@ -265,3 +287,51 @@ def test_a_run_that_ends_keeps_what_others_may_name_and_old_ones_are_let_go(rig:
     assert rig.reducer.forgotten == ["other", "d0"]
     assert rig.bring(dark="d0") is None  # named again, it is read again
     assert [run for run, *_ in rig.reducer.darks].count("d0") == 2
+
+
+@pytest.mark.parametrize("role", ["own", "dark", "background"])
+def test_what_the_reducer_has_let_go_is_read_again(rig: Rig, role: str):
+    stream = "primary" if role == "background" else "dark"
+    rig.run("d", *frames("d", stream, 2))
+    needs = {"run": "d"} if role == "own" else {role: "d"}
+    assert rig.bring(**needs) is None
+    before = len(rig.reducer.darks)
+    rig.reducer.lost.add("d")
+    rig.reducer.backgrounds.clear()
+    assert rig.bring(**needs) is None
+    assert rig.reducer.forgotten == ["d"]
+    if role == "background":
+        assert rig.reducer.backgrounds == {("d", "det"): [1, 2]}
+    else:
+        assert len(rig.reducer.darks) == 2 * before
+
+
+def test_of_many_runs_that_are_answered_in_turns_none_loses_its_dark(tmp_path: Path, poni: Path):
+    """A real reducer, which keeps the darks of a few runs."""
+    reducers = open_reducers(ReductionSettings(poni=poni), {})
+    made = Rig(Ledger(tmp_path / "ledger.sqlite", "pbs-1", ["redis"]), reducer=reducers)
+    uids = [f"run-{number}" for number in range(DARKS_KEPT + 2)]
+    for uid in uids:
+        made.run(uid, replace(frames(uid, "dark", 1)[0], shape=SHAPE), stop=False)
+
+    def dark_of(uid: str) -> str:
+        assert made.bring(run=uid) is None
+        return reducers.made_from(records.reference(uid))["dark_hash"]
+
+    first = [dark_of(uid) for uid in uids]
+    assert all(first)
+    assert [dark_of(uid) for uid in uids] == first
+    made.ledger.close()
+
+
+def test_a_frame_waits_for_its_own_dark_as_for_its_own_pixels(rig: Rig):
+    rig.run("run-1", *frames("run-1", "dark", 1))
+    rig.reader.problems["run-1"] = Unavailable("its file is not there")
+    away = rig.away()
+    assert away == Away("a dark of the run is away: its file is not there", essential=True)
+
+
+def test_it_does_not_wait_so_for_another_run_that_may_never_come(rig: Rig):
+    away = rig.away(dark="never-heard-of")
+    assert away is not None
+    assert not away.essential

@@ -64,6 +64,12 @@ class Stage:
 
     def check_whole(self, frame, pattern, *, dark_announced) -> None: ...
 
+    def keeps(self, run_uid, data_key, role) -> bool:
+        return True
+
+    def demands_dark(self, reference) -> bool:
+        return False
+
     def wants(self, reference):
         return "", ""
 

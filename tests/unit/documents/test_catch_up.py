@@ -40,6 +40,25 @@ def test_a_file_that_cannot_be_asked_gives_nothing():
     assert router.datasets("another") == []
 
 
+def test_the_file_of_a_stream_whose_descriptor_was_lost_is_not_counted():
+    """Darks and lights of one detector, each in a file of its own."""
+    run = RunOfDocuments()
+    run.declare("dark")
+    run.open_file()
+    run.shot("dark")
+    run.declare("primary")
+    run.open_file("file://localhost/data/primary.h5")
+    for _ in range(2):
+        run.shot("primary")
+    heard = [(n, d) for n, d in run.documents if (n, d.get("name")) != ("descriptor", "dark")]
+    router, known = routed(heard)
+    darks, lights = router.datasets(run.uid)
+    assert places(known) == [(1, 0), (2, 1)]
+    found, text = router.catch_up(run.uid, {darks: 3, lights: 4})
+    assert found == []
+    assert "only the stop document can say" in text
+
+
 @pytest.mark.parametrize("heard", [6, 9, 12])
 def test_where_streams_share_a_file_nothing_is_guessed(heard):
     documents = scan_with_darks(darks=3, frames=5)
