@@ -109,6 +109,8 @@ class CountReducer(ABC):
             named = flag
             if flag == "dark_missing" and not dark_announced:
                 named = "dark_unannounced"
+            if flag == "monitor_missing" and not reference.readings:
+                continue  # a fly scan, or a lost event: nothing was read with this frame at all
             if named in self._counting.set_aside:
                 reason = self._lack(named, pattern.quality)
                 raise Lacking(f"{reason}, or take {named} out of reduction.set_aside", flags)

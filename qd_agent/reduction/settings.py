@@ -99,7 +99,7 @@ class CountSettings(BaseModel):
             "out is a flag on the size only. dark_missing: documents told of a dark (dark frames "
             "of the run, or a dark run), and it cannot be had; dark_unannounced: no document told "
             "of one, where `dark` is stream; dark_stale: see `dark_max_age_s`; monitor_missing: "
-            "no reading of the monitor"
+            "the frame's event has readings, and none of the monitor (in a fly scan it has none)"
         ),
     )
     saturation: float | None = Field(

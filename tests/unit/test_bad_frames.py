@@ -127,7 +127,7 @@ LACKING = [
     ),
     Case(
         "monitor dropped",
-        readings={},
+        readings={"temperature": 300.0},
         flags=("monitor_missing",),
         words="the monitor 'monitor' has no reading",
     ),
@@ -137,6 +137,7 @@ FLAGGED = [
     Case("the PONI's wavelength declared", declared=Declared({"wavelength": 0.18395})),
     Case("no dark announced", dark=None, flags=("dark_missing",)),
     Case("dark not stale yet", dark_age=3 * HOUR),
+    Case("nothing read with it, as in a fly scan", readings={}, flags=("monitor_missing",)),
     Case("a few pixels saturated", image=spoilt(0.005, 60_000, "<u4"), flags=("saturated_pixels",)),
     Case("a few rows without counts", image=spoilt(0.1, np.nan, "<f4")),
 ]
