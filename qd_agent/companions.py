@@ -97,11 +97,12 @@ class Companions:
     _left: dict[str, list[FrameReference]] = field(default_factory=dict)
     _had: dict[tuple[str, str], None] = field(default_factory=dict)
     _given: set[tuple[str, str, str]] = field(default_factory=set)
+    _announced: set[tuple[str, str]] = field(default_factory=set)
 
     def hear(self, dark: FrameReference) -> None:
         """Take note of a new dark frame of an open run."""
         if dark.key.run_uid in self._to_read:
-            self._to_read[dark.key.run_uid].append(dark)
+            self._expect(dark.key.run_uid, [*self._to_read[dark.key.run_uid], dark])
 
     def bring(self, reference: FrameReference) -> Away | None:
         """Give the reducer what it lacks for a frame.
@@ -137,6 +138,7 @@ class Companions:
         self._to_read.pop(run_uid, None)
         self._had = {pair: None for pair in self._had if pair[1] != run_uid}
         self._given = {given for given in self._given if given[1] != run_uid}
+        self._announced = {pair for pair in self._announced if pair[0] != run_uid}
         self.reducer.forget_run(run_uid)
 
     def check(self, frame: Frame, pattern: Pattern) -> None:
@@ -151,9 +153,13 @@ class Companions:
     def _is_dark_announced(self, reference: FrameReference) -> bool:
         """Tell whether documents named a dark run, or dark frames of this run and detector."""
         key = reference.key
-        return bool(self.reducer.wants(reference)[0]) or any(
-            dark.key.data_key == key.data_key for dark in self.ledger.darks(key.run_uid)
-        )
+        own = (key.run_uid, key.data_key) in self._announced
+        return own or bool(self.reducer.wants(reference)[0])
+
+    def _expect(self, run_uid: str, darks: list[FrameReference]) -> None:
+        """Have these darks of a run read, and remember of which detectors there are some."""
+        self._to_read[run_uid] = darks
+        self._announced |= {(run_uid, dark.key.data_key) for dark in darks}
 
     def forget(self, run_uid: str) -> None:
         """Let go of a run that has ended, as far as no later run may name it."""
@@ -164,7 +170,7 @@ class Companions:
     def _read_darks(self, run_uid: str) -> tuple[str, str] | None:
         """Take in the darks of a run that are not taken in."""
         if run_uid not in self._to_read:
-            self._to_read[run_uid] = self.ledger.darks(run_uid)
+            self._expect(run_uid, self.ledger.darks(run_uid))
         left: list[FrameReference] = []
         away = None
         for reference in self._to_read[run_uid]:
@@ -250,7 +256,7 @@ class Companions:
         """Take in the darks within a background run, unless that is done or being done."""
         darks = [r for r in references if r.key.stream in self.dark_streams]
         for run_uid in {r.key.run_uid for r in darks} - set(self._to_read):
-            self._to_read[run_uid] = [r for r in darks if r.key.run_uid == run_uid]
+            self._expect(run_uid, [r for r in darks if r.key.run_uid == run_uid])
         for run_uid in {r.key.run_uid for r in darks}:
             away = self._read_darks(run_uid)
             if away is not None:

@@ -19,7 +19,7 @@ def open_reader(
     stopping: Callable[[], bool] = lambda: False,
     in_tiled: InTiled | None = None,
 ) -> Reader:
-    """Give a reader for every kind of location; the caller closes it. Opens nothing yet.
+    """Give a reader for every kind of location; the caller closes it. Opens no file yet.
 
     Args:
         settings: what may be read, and how long to wait for it.
