@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from qd_agent.core.catalog import CatalogRun
-from qd_agent.core.errors import BadFrame, Fatal, Mistake
+from qd_agent.core.errors import BadFrame, Fatal, Mistake, Unavailable
 from qd_agent.core.ports import Document
 from qd_agent.replay_agent import ArchiveOpener
 from qd_agent.sinks import TiledConnection
@@ -55,6 +56,50 @@ class PastRuns(Protocol):
     def archive(self) -> ArchiveOpener:
         """Give what opens a connection for another thread or process."""
         ...
+
+
+_Answer = TypeVar("_Answer")
+AGAIN_S = (0.5, 2.0, 5.0)
+"""Pauses before another try: a catalog answers 500 once when somebody else writes to it, and a
+replay of a night's runs does not end for that."""
+
+
+class Patient:
+    """A catalog of runs that is asked again when it has no answer now.
+
+    Args:
+        past: the catalog.
+        pauses_s: how long to wait before each try after the first.
+        sleep: waits that long.
+    """
+
+    def __init__(
+        self,
+        past: PastRuns,
+        pauses_s: Sequence[float] = AGAIN_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._past, self._pauses_s, self._sleep = past, pauses_s, sleep
+
+    def find(self, wanted: Wanted) -> list[str]:
+        """Give the uids of the wanted runs, oldest first. Raises QdError."""
+        return self._ask(partial(self._past.find, wanted))
+
+    def documents(self, run_uid: str) -> list[Document] | None:
+        """Give the documents of a run, None when it is not there. Raises QdError."""
+        return self._ask(partial(self._past.documents, run_uid))
+
+    def archive(self) -> ArchiveOpener:
+        """Give what opens a connection for another thread or process."""
+        return self._past.archive()
+
+    def _ask(self, question: Callable[[], _Answer]) -> _Answer:
+        for pause_s in self._pauses_s:
+            try:
+                return question()
+            except Unavailable:
+                self._sleep(pause_s)
+        return question()
 
 
 def read_query(text: str) -> tuple[str, object]:

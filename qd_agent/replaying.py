@@ -20,7 +20,7 @@ from qd_agent.core.prediction import Prediction
 from qd_agent.daemon import open_stores, set_up_logging
 from qd_agent.documents.recording import read_recording
 from qd_agent.embedded import find_server
-from qd_agent.past_runs import PastRuns, TiledRuns, Wanted, open_broker
+from qd_agent.past_runs import PastRuns, Patient, TiledRuns, Wanted, open_broker
 from qd_agent.replay import Replay, Stores, is_recording, paced
 from qd_agent.replay_progress import progress
 from qd_agent.replay_worker import log_level_of
@@ -92,7 +92,7 @@ def replay(config: Config, origin: str, options: Options) -> bool:
             replaying = Replay(config, stack, stores)
             runs, missing = _play(replaying, Path(origin), options)
         else:
-            past = _open(config, origin, stack, stores)
+            past = Patient(_open(config, origin, stack, stores))
             uids = past.find(options.wanted)
             replaying = Replay(config, stack, stores, past.archive())
             runs, missing = uids, _size(replaying, past, uids, options.most)

@@ -11,6 +11,9 @@ from pathlib import Path
 from qd_agent.core.errors import Fatal
 from qd_agent.ledger.schema import VERSION, bring_up_to_date, version_of
 
+LOG_BYTES = 8 * 2**20
+"""What SQLite's log keeps on disk, twice what it holds when it is copied into the file by itself.
+Somebody who reads for long holds that up, and without a limit the log stays as large as it was."""
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 
 
@@ -36,6 +39,7 @@ class Database:
             self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self.connection.execute(f"PRAGMA busy_timeout = {round(patience_s * 1e3)}")
             self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             # FULL: a frame that was acknowledged survives a power cut, not only a crash.
             self.connection.execute("PRAGMA synchronous = FULL")
             self._prepare(path, migrate=migrate)

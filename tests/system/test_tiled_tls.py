@@ -46,6 +46,8 @@ def test_a_run_in_a_tiled_behind_tls_is_sized_into_it_once_it_is_the_right_one(r
         scan(rig, server)
         said += read_until(agent, lambda line: "frame answered" in line and "/3/0" in line)
         (run_uid,) = {str(p["key"]["run_uid"]) for p in rig.predictions(3)}
+        if not any("source is connected" in line for line in said):  # said some seconds later
+            said += read_until(agent, lambda line: "source is connected" in line)
         said += rig.terminate(agent).splitlines()
         assert agent.returncode == 0
         told = [line for line in said if "source is not" in line and "not trusted" in line]

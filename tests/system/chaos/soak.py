@@ -34,6 +34,7 @@ SETTLED = 0.25
 """The first quarter is warming up: allocator arenas, caches of files and runs, first pruning."""
 FEWEST = 20_000
 """Frames below which slopes tell nothing, and growth is not judged."""
+WATCHED = ("rss_mb", "files", "threads", "ledger_mb", "log_mb")
 GROWTH = {
     # name: (most per 10,000 frames, most above what it was after the first quarter)
     "rss_mb": (1.0, 30.0),
@@ -41,7 +42,7 @@ GROWTH = {
     "threads": (0.1, 2.0),
     "ledger_mb": (2.0, 60.0),
 }
-"""What is called flat. Memory may step once, with the ledger's log, which has 64 MB at most."""
+"""What is called flat; memory may step once."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Sample:
         files: open file descriptors.
         threads: of the process.
         ledger_mb: the ledger's files on disk, MB.
+        log_mb: of that, SQLite's log and the index of it, MB.
         cpu_s: processor time so far.
     """
 
@@ -66,6 +68,7 @@ class Sample:
     files: int
     threads: int
     ledger_mb: float
+    log_mb: float
     cpu_s: float
 
 
@@ -124,15 +127,17 @@ class _Tally:
 
 def _sample(campaign: Campaign, pid: int, seconds: float, taken: int, published: int) -> Sample:
     process = psutil.Process(pid)
-    size = 0
+    sizes = {}
     for path in (campaign.folder / "agent").glob("ledger.sqlite*"):
         with contextlib.suppress(FileNotFoundError):
-            size += path.stat().st_size
+            sizes[path.name] = path.stat().st_size / 1e6
+    whole = sum(sizes.values())
     with process.oneshot():
         times = process.cpu_times()
         return Sample(
             seconds, taken, published, process.memory_info().rss / 1e6, process.num_fds(),
-            process.num_threads(), size / 1e6, times.user + times.system,
+            process.num_threads(), whole, whole - sizes.get("ledger.sqlite", 0.0),
+            times.user + times.system,
         )  # fmt: skip
 
 
@@ -147,7 +152,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
         "cpu_ms_per_frame": round(1e3 * samples[-1].cpu_s / published[-1], 1),
         "largest_backlog": max(s.taken - s.published for s in samples),
     }
-    for name in ("rss_mb", "files", "threads", "ledger_mb"):
+    for name in WATCHED:
         values = np.array([getattr(s, name) for s in samples], float)
         slope = np.polyfit(published[late] / 1e4, values[late], 1)[0]
         told[name] = {
@@ -183,7 +188,7 @@ def table(told: dict[str, Any]) -> str:
         f"{told['cpu_ms_per_frame']} ms of CPU a frame, backlog at most {told['largest_backlog']}",
         f"{'':12}{'at 25 %':>10}{'end':>10}{'lowest':>10}{'highest':>10}{'per 10,000':>12}",
     ]
-    for name in ("rss_mb", "files", "threads", "ledger_mb"):
+    for name in WATCHED:
         row = told[name]
         lines.append(f"{name:12}" + "".join(f"{row[key]:>10}" for key in list(row)[:4])
                      + f"{row['per_10000_frames']:>12}")  # fmt: skip
@@ -200,6 +205,9 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
     shown = (("rss_mb", "memory (RSS), MB"), ("files", "open files"), ("ledger_mb", "ledger, MB"))
     for ax, (name, label) in zip(axes, shown, strict=True):
         ax.plot(frames, [getattr(s, name) for s in samples], color="C0", lw=1.2)
+        if name == "ledger_mb":
+            ax.plot(frames, [s.log_mb for s in samples], color="C1", lw=1.0, label="of it, the log")
+            ax.legend(loc="lower right")
         ax.set_ylabel(label)
         ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.system.chaos.soak import Sample, growing, summary
 
-FLAT = Sample(0.0, 0, 0, 650.0, 20, 12, 75.0, 0.0)
+FLAT = Sample(0.0, 0, 0, 650.0, 20, 12, 75.0, 8.0, 0.0)
 
 
 def samples(frames: int = 100_000, **growth: float) -> list[Sample]:
