@@ -15,7 +15,8 @@ from qd_agent.core.ports import Document
 from qd_agent.sinks.connections import TiledConnection
 from qd_agent.sinks.raw_catalog import page_of
 from qd_agent.sinks.raw_frames import frame_of
-from qd_agent.sinks.raw_run import documents_of, find_child
+from qd_agent.sinks.raw_run import documents_of
+from qd_agent.sinks.raw_streams import find_child
 from qd_agent.sinks.settings import TiledSettings
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import FrameReference
-from qd_agent.sinks.raw_run import find_child, streams_of
+from qd_agent.sinks.raw_streams import find_child, streams_of
 
 
 def frame_of(catalog: Any, reference: FrameReference) -> npt.NDArray[np.generic]:

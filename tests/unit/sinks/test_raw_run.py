@@ -17,7 +17,7 @@ from qd_agent.documents import MetadataSettings, RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
 from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.sinks.raw_run import _sequence
+from qd_agent.sinks.raw_streams import _sequence
 from qd_agent.sinks.tiled_link import open_tiled
 from tests.helpers.baseline import run_with_a_baseline
 from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
@@ -225,7 +225,7 @@ def test_images_that_came_inside_of_events_come_back_with_them(
     assert [f.time for f in frames] == [run.time + 1, run.time + 2, run.time + 3]
     (descriptor,) = [doc for name, doc in found if name == "descriptor"]
     archive = RawArchive(SETTINGS, TiledConnection(tiled_server.url, tiled_server.secret))
-    monkeypatch.setattr("qd_agent.sinks.raw_run.MAX_INLINE_BYTES", 1)
+    monkeypatch.setattr("qd_agent.sinks.raw_streams.MAX_INLINE_BYTES", 1)
     for known in range(3):
         part = archive.run(run_uid, {str(descriptor["uid"]): known})
         assert part is not None
