@@ -10,10 +10,10 @@ from typing import cast
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
-from qd_agent.documents.layout import Descriptor, ImageKey, read_descriptor
-from qd_agent.documents.legacy import LegacyAssets
+from qd_agent.documents.layout import read_descriptor
 from qd_agent.documents.metadata import Metadata
 from qd_agent.documents.metadata_settings import MetadataSettings
+from qd_agent.documents.named import NamedFrames
 from qd_agent.documents.reading import (
     expected_frames,
     in_order,
@@ -23,7 +23,7 @@ from qd_agent.documents.reading import (
 )
 from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.resources import read_resource
-from qd_agent.documents.run import MAX_NAMES, Datum, Event, Run
+from qd_agent.documents.run import MAX_NAMES, Datum, Run
 from qd_agent.documents.schema import (
     LARGEST,
     MAX_TEXT,
@@ -75,7 +75,7 @@ class Router:
         self._metadata = Metadata(metadata or MetadataSettings())
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._run_of: dict[str, Run] = {}
-        self._legacy = LegacyAssets(settings.max_waiting_frames)
+        self._named = NamedFrames(settings.max_waiting_frames)
         self._closed: deque[str] = deque(maxlen=CLOSED_RUNS_REMEMBERED)
         self.strangers = 0
         self._handlers: dict[str, Callable[[Mapping[str, object]], list[Happening]]] = {
@@ -305,46 +305,18 @@ class Router:
         happenings: list[Happening] = []
         for event, doc in zip(events, docs, strict=True):
             descriptor, data = run.descriptors[uid], mapping(doc, "data")
-            frames = [*run.event(descriptor, event, data)]
-            for key in descriptor.external:
-                name = data.get(key.name)
-                if isinstance(name, str):
-                    frames += self._named(run, name, descriptor, key, event)
+            frames = [
+                *run.event(descriptor, event, data),
+                *self._named.frames(run, descriptor, event, data),
+            ]
             happenings.extend(in_order(frames))
         return happenings
 
-    def _named(
-        self, run: Run, datum_id: str, descriptor: Descriptor, key: ImageKey, event: Event
-    ) -> list[FrameReference]:
-        """Give the frames of an event that names them by a datum, once that is known."""
-        found = self._legacy.find(datum_id)
-        if found is None:
-            if len(run.awaited) < self._settings.max_waiting_frames and len(datum_id) <= MAX_TEXT:
-                run.awaited[datum_id] = descriptor, key, event
-            return []
-        resource, datum = found
-        return [
-            *run.named_frames(
-                descriptor, key, event, lambda frame: resource.location(key, datum, frame)
-            )
-        ]
-
     def _resource(self, doc: Mapping[str, object]) -> list[Happening]:
-        self._legacy.add_resource(doc)
-        return self._name_awaited()
+        return [*self._named.add_resource(doc, self._runs.values())]
 
     def _datum(self, doc: Mapping[str, object]) -> list[Happening]:
-        return self._name_awaited(frozenset(self._legacy.add_datums(doc)))
-
-    def _name_awaited(self, datum_ids: frozenset[str] | None = None) -> list[Happening]:
-        """Give the frames whose event came before the document that says where they are."""
-        happenings: list[Happening] = []
-        for run in self._runs.values():
-            ids = run.awaited if datum_ids is None else datum_ids & run.awaited.keys()
-            for datum_id in list(ids):
-                descriptor, key, event = run.awaited.pop(datum_id)
-                happenings += self._named(run, datum_id, descriptor, key, event)
-        return happenings
+        return [*self._named.add_datums(doc, self._runs.values())]
 
     def _stop(self, doc: Mapping[str, object]) -> list[Happening]:
         uid, when = text(doc, "run_start"), number(doc, "time")

@@ -179,5 +179,5 @@ def test_memory_of_what_nobody_asks_for_is_bounded():
     for number in range(1000):
         frames([("datum", {**datum, "datum_id": f"d{number}"})], router)
         frames([("resource", {**run.resource[1], "uid": f"r{number}"})], router)
-    assert len(router._legacy._datums) == 10
-    assert len(router._legacy._resources) == 1001
+    assert len(router._named._assets._datums) == 10
+    assert len(router._named._assets._resources) == 1001
