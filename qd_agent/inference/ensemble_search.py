@@ -113,7 +113,7 @@ class Search:
         inverse = np.linalg.inv(normal)
         unit = np.array([PRIOR_SD["size"], PRIOR_SD["dispersion"]])
         spread = inverse[1:3, 1:3] * np.outer(unit, unit)
-        here, step = self._model.averages(point.dots), (0.01, 0.002)
+        here, step = self._model.averages(point.dots), (0.001, 0.0002)
         moved = (
             replace(point.dots, size=point.dots.size + step[0]),
             replace(point.dots, dispersion=point.dots.dispersion + step[1]),
