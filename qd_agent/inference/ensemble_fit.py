@@ -2,11 +2,12 @@
 
 Nanocrystals over a liquid: mean diameter, dispersion, lattice scale and B move under Gaussian
 priors, the liquid is any of those that training draws (a Gaussian prior too, see `liquids` in the
-artifact). Of the instrument the resolution is known and not fitted, since broadening and size trade
-against each other. How much else is wrong is not known beforehand: four hypotheses are fitted, from
-a clean pattern to one that is bent and rough, and weighed by their evidence (MacKay, Neural Comput.
-4, 415 (1992)). A clean pattern is so read to near the physical limit, and a rough one is not
-believed beyond what it shows.
+artifact) with a cubic in Q; where nothing else is wrong, one of few parameters is tried besides
+(`liquid_family`). Of the instrument the resolution is known and not fitted, since broadening and
+size trade against each other. How much else is wrong is not known beforehand: four hypotheses are
+fitted, from a clean pattern to one that is bent and rough, and weighed by their evidence (MacKay,
+Neural Comput. 4, 415 (1992)). A clean pattern is so read to near the physical limit, and a rough
+one is not believed beyond what it shows.
 """
 
 from __future__ import annotations
@@ -31,10 +32,23 @@ from qd_agent.inference.hypotheses import (
     USUAL_B_SULFUR,
     USUAL_DISPERSION,
     USUAL_SCALE,
+    Hypothesis,
 )
 from qd_agent.inference.least_squares import level_of, noise_unit
+from qd_agent.inference.liquid_family import LiquidFamily, cubic
 from qd_agent.inference.weighing import Weighing
 from qd_agent.scattering.reflections import PRINCIPAL, family_gains
+
+CUBIC = 0.3
+"""Standard deviation of each part of a cubic in Q under the pattern, relative to the liquid: what
+the subtraction of a blank leaves. Training draws none, the Cramér–Rao bound has one."""
+
+START_ERROR = 0.002
+"""Of the liquid that a search in the family starts from, relative to its mean."""
+
+LINEARIZED, FEW_ROUNDS, SHORTENED, SETTLED = 8, 3, 0.8, 0.2
+"""A liquid of the family is linearized so often at most, with so many steps of the ensemble each;
+it goes that part of the way, until χ² changes by less."""
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -56,11 +70,33 @@ class FittedSize:
     hypothesis: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is fitted, how far its points may be off, and what is known of it by a first fit.
+
+    `background` (bins,), its mean `height`, and what the nanocrystals are in the bins in `use`.
+    """
+
+    asked: Asked
+    use: Bool
+    noise: Float
+    background: Float
+    height: float
+    crystals: Float
+
+    def weighing(self, hypothesis: Hypothesis, liquids: Float) -> Weighing:
+        """Under a hypothesis, with these columns (bins, k) for the liquid."""
+        missing = [LIQUID_MISSED * self.background[self.use], hypothesis.missed * self.crystals]
+        return Weighing(self.use, self.noise, missing, liquids)
+
+
 class EnsembleFitter:
     """Fits ensembles of the artifact's clusters over the liquids of its prior."""
 
     def __init__(self, debye: BinnedDebye, liquids: Float) -> None:
-        self._debye, self._liquids = debye, liquids
+        self._debye = debye
+        self._liquids = np.column_stack([liquids, CUBIC / LIQUID_SPREAD * cubic(BINNED_Q)])
+        self._family = LiquidFamily(BINNED_Q)
         x = (BINNED_Q - 8.0) / 7.0
         names = ("texture_111", "texture_100", "texture_110")
         self._factors: Mapping[str, Float] = {
@@ -101,22 +137,30 @@ class EnsembleFitter:
             return None
         background = self._background(wide, first, measured, mean)
         height = max(float(background[use].mean()), LEAST_LIQUID * mean)
-        liquids = LIQUID_SPREAD * height * self._liquids
         crystals = np.abs(first.amplitude * first.plain[use])
+        given = _Given(asked, use, noise, background, height, crystals)
+        ends, familiar = self._tried(given, first.dots)
+        return _averaged(ends, familiar) if ends else None
+
+    def _tried(self, given: _Given, dots: Dots) -> tuple[list[End], End | None]:
+        """Where each hypothesis ends, and where the clean one does with a liquid of the family."""
         ends: list[End] = []
-        dots = first.dots
+        familiar: End | None = None
+        liquids = LIQUID_SPREAD * given.height * self._liquids
         for hypothesis in HYPOTHESES:
-            missing = [LIQUID_MISSED * background[use], hypothesis.missed * crystals]
-            weighing = Weighing(use, noise, missing, liquids)
-            search = Search(self, weighing, asked, hypothesis.bends)
+            weighing = given.weighing(hypothesis, liquids)
+            search = Search(self, weighing, given.asked, hypothesis.bends)
             found = search.run(dots)
             if found is None:
                 continue
             ends.append(search.end(found))
             dots = found.dots
+            if hypothesis is HYPOTHESES[0] and ends[-1].chi2 < CLEAN:
+                background = liquids @ search.multiples(found)
+                familiar = self._familiar(given, found, background / given.height)
             if hypothesis is HYPOTHESES[1] and ends[-1].chi2 < CLEAN:
                 break  # nothing is left that bends could explain
-        return _averaged(ends) if ends else None
+        return ends, familiar
 
     def columns(
         self, dots: Dots, bends: tuple[str, ...], fixed: Mapping[str, Float]
@@ -133,6 +177,29 @@ class EnsembleFitter:
         """(number average, volume-weighted average), nm."""
         return np.array(self._debye.averages(dots.size, dots.dispersion))
 
+    def _familiar(self, given: _Given, found: Point, background: Float) -> End | None:
+        """Where the clean hypothesis ends with a liquid of the family.
+
+        It starts from the one nearest to `background` (bins,), of mean 1, and its parameters move
+        like the ensemble's, by Gauss-Newton; None where that does not settle.
+        """
+        error = np.full(given.use.shape, np.inf)
+        error[given.use] = np.hypot(given.noise / given.height, START_ERROR)
+        at, dots, cost = self._family.start(background, error), found.dots, np.inf
+        for _ in range(LINEARIZED):
+            offset, columns = self._family.around(at)
+            apart = replace(given.asked, measured=given.asked.measured - given.height * offset)
+            weighing = given.weighing(HYPOTHESES[0], given.height * columns)
+            search = Search(self, weighing, apart, HYPOTHESES[0].bends)
+            point = search.run(dots, rounds=FEW_ROUNDS)
+            if point is None:
+                return None
+            if abs(cost - point.cost) < SETTLED:
+                return search.end(point)
+            dots, cost = point.dots, point.cost
+            at = self._family.moved(at, search.multiples(point), SHORTENED)
+        return None
+
     def _background(self, weighing: Weighing, at: Point, measured: Float, mean: float) -> Float:
         plain, columns = self.columns(at.dots, ("zero",), {})
         model = at.amplitude * (plain + at.shifts.get("zero", 0.0) * columns["zero"])
@@ -140,8 +207,13 @@ class EnsembleFitter:
         return np.maximum(LIQUID_SPREAD * mean * self._liquids @ multiples, 0.0)
 
 
-def _averaged(ends: list[End]) -> FittedSize:
-    """Mean over the hypotheses, each as likely as its evidence says."""
+def _averaged(plain: list[End], familiar: End | None) -> FittedSize:
+    """Mean over the hypotheses, each as likely as its evidence says.
+
+    `familiar` is the first one's with a liquid of the family. It tells the size, not how clean the
+    pattern is: at few counts a liquid of few parameters is always the likelier.
+    """
+    ends = plain if familiar is None else [*plain, familiar]
     evidence = np.array([end.evidence for end in ends])
     weights = np.exp(-0.5 * (evidence - evidence.min()))
     weights /= weights.sum()
@@ -150,7 +222,7 @@ def _averaged(ends: list[End]) -> FittedSize:
     mean = weights @ averages
     sd = np.sqrt(weights @ (sds**2 + (averages - mean) ** 2))
     dispersion = float(weights @ np.array([end.point.dots.dispersion for end in ends]))
-    likely = int(np.argmax(weights))
+    likely = int(np.argmin(evidence[: len(plain)]))
     return FittedSize(
         diameter=float(mean[0]),
         sd=float(sd[0]),

@@ -133,10 +133,18 @@ class Search:
 
     def _residual(self, point: Point) -> Float:
         """What is left, in units of the uncertainty; alike in neighbours where noise is."""
+        rest = self._rest(point)
+        return rest - self._weighing.liquid(self._weighing.background(rest))
+
+    def multiples(self, point: Point) -> Float:
+        """Most likely multiples of the liquid's columns there, shape (k,)."""
+        return self._weighing.background(self._rest(point))
+
+    def _rest(self, point: Point) -> Float:
+        """What is left for the liquid and for noise, in units of the uncertainty."""
         _, columns = self._model.columns(point.dots, self._bends, self._fixed)
         model = point.plain + sum(point.shifts[n] * columns[n] for n in point.shifts)
-        rest = self._target - self._weighing.whiten(point.amplitude * model)
-        return rest - self._weighing.liquid(self._weighing.background(rest))
+        return self._target - self._weighing.whiten(point.amplitude * model)
 
     def _at(self, dots: Dots) -> Point:
         plain, columns = self._model.columns(dots, self._bends, self._fixed)
