@@ -107,6 +107,11 @@ class Replay:
             for record in self._ledger.runs(run_uid)
         )
 
+    def try_again(self, run_uids: Iterable[str]) -> None:
+        """Open the set-aside frames of these runs again: their files may be within reach by now."""
+        for run_uid in run_uids:
+            self._ledger.retry(run_uid)
+
     def take(self, documents: Iterable[Document], on_done: Callable[[], None]) -> None:
         """Size the frames of some documents, one run or several.
 

@@ -157,6 +157,7 @@ def _play(replaying: Replay, path: Path, options: Options) -> tuple[list[str], l
     published = [uid for uid in starts if replaying.is_published_otherwise(uid)]
     if published:
         return [], [_published_otherwise(uid) for uid in published]
+    replaying.try_again(starts)
     if not options.speed:
         replaying.employ(min(options.most, len(starts)))
     with progress("documents", None) as advance:
@@ -182,6 +183,7 @@ def _size(replaying: Replay, past: PastRuns, uids: Sequence[str], at_once: int) 
     """Size the runs, others fetched meanwhile; give in a line each what could not be."""
     trouble = [_published_otherwise(uid) for uid in uids if replaying.is_published_otherwise(uid)]
     uids = [uid for uid in uids if not replaying.is_published_otherwise(uid)]
+    replaying.try_again(uids)
     left = [uid for uid in uids if not replaying.is_done(uid)]
     replaying.employ(min(at_once, len(left)))
     with progress("runs", len(uids)) as advance:

@@ -196,6 +196,32 @@ def test_a_run_that_was_published_with_other_settings_is_not_published_again(
         assert not kept.is_published_otherwise(uid), "printed it may be, as often as one likes"
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_frames_that_were_out_of_reach_are_tried_again_by_the_next_replay(
+    tmp_path, beamline_config, at_once
+):
+    config, request, frames = beamline_config
+    recording = tmp_path / "runs.jsonl"
+    recorder = Recorder(recording)
+    documents, _ = scan(request, frames, FramesAs.HDF5, callbacks=[recorder.add])
+    recorder.close()
+    uid = documents[0][1]["uid"]
+    wrong = config.frames.model_copy(update={"path_map": {str(frames): str(tmp_path)}})
+    options = Options(Wanted(), at_once=at_once)
+    with ExitStack() as stack:
+        lost = Replay(config.model_copy(update={"frames": wrong}), stack)
+        assert _play(lost, recording, options) == ([uid], [])
+        assert {p.verdict.value for p in lost.predictions([uid])} == {"bad_frame"}
+    for _ in range(2):
+        with ExitStack() as stack:
+            found = Replay(config, stack)
+            assert _play(found, recording, options) == ([uid], [])
+            answers = list(found.predictions([uid]))
+        assert len(answers) == FRAMES
+        assert "bad_frame" not in {p.verdict.value for p in answers}
+        assert {p.revision for p in answers} == {1}, "what has its answer is not tried again"
+
+
 def test_a_recording_is_played_at_its_own_pace_or_faster():
     lines = [(t, ("stop", {"uid": str(t)})) for t in (10.0, 11.0, 13.0, 12.0)]
     for speed, pauses in ((1.0, [1.0, 2.0]), (2.0, [0.5, 1.0]), (0.0, [])):
