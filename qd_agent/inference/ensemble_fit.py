@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
+from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots, slope_of
 from qd_agent.inference.ensemble_search import Asked, End, Point, Search
 from qd_agent.inference.hypotheses import (
     CLEAN,
@@ -168,7 +168,7 @@ class EnsembleFitter:
         """(plain pattern, its changes with everything that moves, per unit), (1251,) each."""
         plain, changes = self._debye.derivatives(dots)
         bent = {
-            name: np.gradient(plain, BINNED_Q) if name == "zero" else plain * self._factors[name]
+            name: slope_of(plain) if name == "zero" else plain * self._factors[name]
             for name in bends
         }
         return plain, {**{name: changes[name] for name in ENSEMBLE}, **fixed, **bent}

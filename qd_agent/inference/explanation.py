@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots
+from qd_agent.inference.binned_debye import BINNED_Q, BinnedDebye, Dots, slope_of
 from qd_agent.inference.ensemble_fit import EnsembleFitter, FittedSize
 from qd_agent.inference.hypotheses import LIMITS
 from qd_agent.inference.least_squares import (
@@ -211,8 +211,8 @@ class Explainer:
             return problem.contrast
         x = (BINNED_Q - 8.0) / 7.0
         columns = {
-            "broadening": 0.5 * np.gradient(np.gradient(plain, BINNED_Q), BINNED_Q),
-            "zero": np.gradient(plain, BINNED_Q),
+            "broadening": 0.5 * slope_of(slope_of(plain)),
+            "zero": slope_of(plain),
             "tilt": plain * np.exp(-(BINNED_Q - 0.99) / 0.3),
             "slope": plain * x,
             "curve": plain * (2.0 * x**2 - 1.0),

@@ -101,15 +101,43 @@ class LiquidFamily:
         return _nearest(some, target, weight, at)
 
     def _slopes(self, at: Float) -> tuple[Float, Float]:
-        value = self.liquid(at)
-        steps = 1e-3 * SPREADS
-        rows = [self.liquid(at + step) for step in np.diag(steps)]
-        return value, np.stack([(r - value) / s for r, s in zip(rows, steps, strict=True)], axis=1)
+        """Give the liquid (nq,) and its derivatives by each parameter (nq, 17)."""
+        q, height = self._q, self._unit * at[0]
+        slopes = np.empty((q.size, at.size))
+        halo = np.zeros(q.size)
+        for first in (0, 3, 6, 9):
+            share = 1.0 if first == 0 else at[first]
+            bell, slopes[:, first + 1], slopes[:, first + 2] = _bell_slopes(
+                q, at[first + 1], at[first + 2], height * share
+            )
+            halo += share * bell
+            slopes[:, first] = height * bell
+        power = (q / at[13]) ** at[14]
+        bound, recoil = np.exp(-power), np.exp(-((q / at[16]) ** 2))
+        atoms = bound + at[15] * (1.0 - recoil) + 0.02
+        scale = height * at[12]
+        slopes[:, 12] = height * atoms
+        slopes[:, 13] = scale * bound * power * at[14] / at[13]
+        slopes[:, 14] = -scale * bound * power * np.log(q / at[13])
+        slopes[:, 15] = scale * (1.0 - recoil)
+        slopes[:, 16] = -2.0 * scale * at[15] * recoil * q**2 / at[16] ** 3
+        shape = halo + at[12] * atoms
+        slopes[:, 0] = self._unit * shape
+        return height * shape, slopes
 
 
 def _bell(q: Float, centre: float, width: float) -> Float:
     u = ((q - centre) / width) ** 2
     return 0.6 * np.exp(-0.5 * u) + 0.4 / (1.0 + u)
+
+
+def _bell_slopes(q: Float, centre: float, width: float, scale: float) -> tuple[Float, Float, Float]:
+    """Give a bell (nq,), and `scale` times its derivatives by centre and by width."""
+    off = (q - centre) / width
+    u = off**2
+    normal, wide = np.exp(-0.5 * u), 1.0 / (1.0 + u)
+    by_off = -scale * off * (0.6 * normal + 0.8 * wide**2) / width
+    return 0.6 * normal + 0.4 * wide, -by_off, -by_off * off
 
 
 def _nearest(family: LiquidFamily, target: Float, weight: Float, at: Float) -> Float:

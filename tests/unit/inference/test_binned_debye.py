@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates, spline_filter1d
 
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.inference.artifact import Artifact, read_artifact
@@ -12,6 +13,8 @@ from qd_agent.inference.binned_debye import (
     SULFUR_ANOMALOUS,
     BinnedDebye,
     Dots,
+    _cubic,
+    _telling,
 )
 from qd_agent.inference.network import BIN
 from qd_agent.scattering.ensemble import lognormal_weights
@@ -56,3 +59,25 @@ def test_derivatives_of_a_narrow_ensemble_between_two_clusters(debye, name: str)
     _, columns = debye.derivatives(narrow)
     apart = np.abs(columns[name] - expected)
     assert apart.max() < 0.12 * np.abs(expected).max()
+
+
+def test_splines_are_read_as_scipy_reads_them():
+    rows = spline_filter1d(np.random.default_rng(1).normal(size=(3, 60)), order=3, axis=1)
+    where = np.linspace(2.0, 57.0, 111)
+    expected = [map_coordinates(row, where[None], order=3, prefilter=False) for row in rows]
+    assert _cubic(rows, where) == pytest.approx(np.stack(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.2, 2.45, 6.0, 11.0])
+@pytest.mark.parametrize("dispersion", [0.02, 0.12, 0.4])
+def test_clusters_that_are_left_out_scatter_nothing(artifact, size: float, dispersion: float):
+    library = artifact.library
+    weights = lognormal_weights(library.diameters, size, dispersion)[None]
+    kept = np.zeros_like(weights)
+    some = _telling(weights, library.diameters)
+    kept[:, some] = weights[:, some]
+    q = np.linspace(1.0, 15.0, 300)
+    sums = partial_sums(library, q, 1.0)
+    whole, part = (sums.mixed(w[0]).lead_lead for w in (weights, kept))
+    assert np.abs(part - whole).max() < 1e-9 * np.abs(whole).max()
+    assert dispersion > 0.1 or some.stop - some.start < library.diameters.size / 2

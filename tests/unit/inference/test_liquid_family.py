@@ -32,6 +32,16 @@ def test_near_a_liquid_its_columns_say_what_its_parameters_do(family):
     assert family.moved(at, multiples, 1.0) == pytest.approx(moved)
 
 
+def test_its_derivatives_are_those_of_the_liquid(family):
+    rng = np.random.default_rng(4)
+    at = np.clip(CENTRES + SPREADS * rng.normal(size=CENTRES.size), LOWEST, HIGHEST)
+    value, slopes = family._slopes(at)
+    assert value == pytest.approx(family.liquid(at))
+    for step, slope in zip(np.diag(1e-5 * SPREADS), slopes.T, strict=True):
+        expected = (family.liquid(at + step) - family.liquid(at - step)) / (2.0 * step.sum())
+        assert np.abs(slope - expected).max() < 1e-5 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("kind", LIQUIDS)
 def test_a_hydrocarbon_is_found(family, kind: str):
     wanted = hydrocarbon(BINNED_Q, kind)
