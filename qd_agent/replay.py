@@ -109,7 +109,7 @@ class Replay:
 
     def try_again(self, run_uids: Iterable[str]) -> None:
         """Open the set-aside frames of these runs again: their files may be within reach by now."""
-        for run_uid in run_uids:
+        for run_uid in {frame.run_uid for frame in self._ledger.set_aside()} & set(run_uids):
             self._ledger.retry(run_uid)
 
     def take(self, documents: Iterable[Document], on_done: Callable[[], None]) -> None:
