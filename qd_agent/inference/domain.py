@@ -29,6 +29,10 @@ SIZES_NM = (1.3, 11.0)
 """Sizes that may be given. Training ends at 1.2 and 11.5 nm; what lies beyond is pressed
 against these ends with a narrow interval, so nothing near them is believed."""
 
+POINTS_OF_A_PEAK = 3
+"""A peak's width at half its height, 2π · 0.9 / diameter, holds so many points at least. With two
+sizes come out 10 % too small, with narrow intervals."""
+
 EXPLAINED = 0.1
 """A misfit below this is that of PbS, whatever the network takes it for."""
 
@@ -154,6 +158,18 @@ def check_window(coverage: Float) -> Refusal | None:
             f"and {LEAST_DECISIVE} 1/Å of that",
         )
     return None
+
+
+def check_step(diameter: float, step: float) -> Refusal | None:
+    """Refuse a size, nm, whose peaks fall between points that are `step` apart, 1/Å."""
+    finest = 2.0 * np.pi * 0.9 / (10.0 * max(diameter, 1e-9)) / POINTS_OF_A_PEAK
+    if step <= finest:
+        return None
+    return Refusal(
+        Verdict.INSUFFICIENT_Q,
+        f"the points are {step:.3f} 1/Å apart; the peaks of nanocrystals of {diameter:.1f} nm need "
+        f"{finest:.3f}, so integrate or interpolate less coarsely",
+    )
 
 
 def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:

@@ -108,7 +108,7 @@ class Refiner:
         """
         options = options or Options()
         data = select(pattern, options.solvent)
-        priors = self._priors.gaussians(start.diameter_nm, pattern.resolution, free=options.free)
+        priors = self._priors.gaussians(start.diameter_nm, pattern.broadening, free=options.free)
         if options.wavelength is None:
             priors = {**priors, "lead_real": self._priors.contrast()}
         limits = priors["mean_nm"]

@@ -26,7 +26,7 @@ from qd_agent.inference.artifact import Artifact, read_artifact
 from qd_agent.inference.binned_debye import BINNED_Q
 from qd_agent.inference.combination import Answer, Marginal, Reading, combine
 from qd_agent.inference.distribution import CLASSES_NM, softmax
-from qd_agent.inference.domain import Evidence, Refusal, check_data, check_window, judge
+from qd_agent.inference.domain import Evidence, Refusal, check_data, check_step, check_window, judge
 from qd_agent.inference.explanation import Explainer, Fit
 from qd_agent.inference.network import bin_patterns
 from qd_agent.inference.settings import SizerSettings
@@ -167,10 +167,12 @@ class NetworkSizer:
             np.stack([p.intensity for p in patterns]), np.stack([p.coverage for p in patterns])
         )
         answers: list[Sized] = []
-        resolution = np.array([p.resolution for p in patterns])
-        examined = self.examine(intensity, coverage, resolution)
+        broadening = np.array([p.broadening for p in patterns])
+        examined = self.examine(intensity, coverage, broadening)
         for pattern, found in zip(patterns, examined, strict=True):
             refusal = judge(found.evidence, self._artifact.card.thresholds)
+            if refusal is None:
+                refusal = check_step(found.answer.diameter, pattern.step)
             if refusal is None:
                 explanation = _explanation(found.fit, pattern)
                 answers.append(Sized(_sized(found, pattern), pattern, explanation))
@@ -206,8 +208,12 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
     try:
         if pattern.grid != PUBLISHED_GRID:
             used = cleaned.coverage > 0
+            read = resample(
+                RawPattern(cleaned.q[used], cleaned.intensity[used], cleaned.sigma[used])
+            )
             cleaned = replace(
-                resample(RawPattern(cleaned.q[used], cleaned.intensity[used], cleaned.sigma[used])),
+                read,
+                step=max(read.step, pattern.step),
                 flags=pattern.flags,
                 resolution=pattern.resolution,
                 quality=pattern.quality,

@@ -12,6 +12,7 @@ from qd_agent.inference.domain import (
     FLAT_TOP,
     Evidence,
     check_data,
+    check_step,
     check_window,
     flat_top,
     judge,
@@ -69,6 +70,16 @@ def test_each_kind_of_evidence_refuses(change: dict[str, float], verdict: Verdic
 
 def test_good_evidence_is_sized():
     assert judge(GOOD, Thresholds()) is None
+
+
+@pytest.mark.parametrize(
+    ("diameter", "step", "fine"),
+    [(11.0, 0.0, True), (10.0, 0.014, True), (5.0, 0.03, True), (8.0, 0.03, False)],
+)
+def test_a_step_must_leave_points_on_a_peak(diameter: float, step: float, fine: bool):
+    refusal = check_step(diameter, step)
+    assert (refusal is None) == fine
+    assert refusal is None or refusal.verdict is Verdict.INSUFFICIENT_Q
 
 
 def test_faint_patterns_with_many_zero_counts_are_not_broken():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from qd_agent.core.errors import Fatal
-from qd_agent.core.pattern import PUBLISHED_GRID, Pattern, QGrid
+from qd_agent.core.pattern import PUBLISHED_GRID, Pattern, QGrid, RawPattern, resample
 from qd_agent.core.prediction import Estimate, Verdict
 from qd_agent.inference import SizerSettings, open_sizer
 from qd_agent.inference.sizer import NetworkSizer
@@ -204,6 +204,29 @@ def test_another_grid_is_brought_to_the_published_one(sizer: NetworkSizer, make:
     assert answer.pattern.grid == PUBLISHED_GRID
     assert answer.estimate.diameter_nm == pytest.approx(4.0, abs=0.4)
     assert "no_monitor" in answer.estimate.flags
+
+
+def coarsened(pattern: Pattern, points: int) -> Pattern:
+    """As a program integrates that takes so many points of the grid for one."""
+    size = Q.size // points * points
+    q, values = (a[:size].reshape(-1, points).mean(axis=1) for a in (Q, pattern.intensity))
+    return resample(RawPattern(q, values))
+
+
+@pytest.mark.parametrize(("diameter", "points"), [(8.0, 6), (5.0, 10)])
+def test_coarse_steps_do_not_make_nanocrystals_small(
+    sizer: NetworkSizer, make: MakePattern, diameter: float, points: int
+):
+    coarse = coarsened(make(diameter, counts=20000.0), points)
+    estimate = sizer.size([coarse])[0].estimate
+    assert estimate.diameter_nm == pytest.approx(diameter, abs=0.2)
+
+
+def test_steps_too_coarse_for_the_peaks_are_refused(sizer: NetworkSizer, make: MakePattern):
+    estimate = sizer.size([coarsened(make(8.0, counts=20000.0), 18)])[0].estimate
+    assert_no_size(estimate)
+    assert estimate.verdict is Verdict.INSUFFICIENT_Q
+    assert "0.050 1/Å apart" in estimate.reason
 
 
 def test_arrays_that_do_not_fit_their_grid_are_bad_frames(sizer: NetworkSizer):
