@@ -28,6 +28,7 @@ from qd_agent.inference.combination import Answer, Marginal, Reading, combine
 from qd_agent.inference.distribution import CLASSES_NM, softmax
 from qd_agent.inference.domain import Evidence, Refusal, check_data, check_step, check_window, judge
 from qd_agent.inference.explanation import Explainer, Fit
+from qd_agent.inference.hypotheses import PRIOR_SD, USUAL_DISPERSION
 from qd_agent.inference.network import bin_patterns
 from qd_agent.inference.settings import SizerSettings
 
@@ -35,6 +36,10 @@ Float = npt.NDArray[np.float64]
 
 CHUNK = 64
 """Patterns that go through the network at once; bounds memory, not accuracy."""
+
+WIDE = USUAL_DISPERSION + PRIOR_SD["dispersion"]
+"""A dispersion above it, 18 %, is a standard deviation more than usual. Rods, plates, two sizes at
+once and foreign phases look like that, and their number average is not that of a lognormal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,8 @@ def _sized(found: Examined, pattern: Pattern) -> Estimate:
     answer, flags = found.answer, pattern.flags
     if not CLASSES_NM[0] - 0.25 <= answer.diameter <= CLASSES_NM[-1] + 0.25:
         flags = (*flags, "outside_classes")
+    if answer.dispersion > WIDE:
+        flags = (*flags, "wide_dispersion")
     return Estimate(
         verdict=Verdict.SIZED,
         diameter_nm=answer.diameter,

@@ -12,6 +12,7 @@ const WORDS = {
   exposure_missing: "no exposure time in the documents",
   temperature_missing: "no temperature in the documents",
   outside_classes: "beyond the sizes that the model was made for",
+  wide_dispersion: "sizes spread widely, or the nanocrystals are not round: compare by the volume average",
 };
 
 /** Give a flag's meaning; one that is not known as it is. */

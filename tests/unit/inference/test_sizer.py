@@ -17,7 +17,9 @@ from qd_agent.core.pattern import PUBLISHED_GRID, Pattern, QGrid, RawPattern, re
 from qd_agent.core.prediction import Estimate, Verdict
 from qd_agent.inference import SizerSettings, open_sizer
 from qd_agent.inference.sizer import NetworkSizer
+from training.atoms import LEAD, SULFUR, Atoms
 from training.background import liquid_background
+from training.histogram import interference
 from training.materials import NAMED, named, powder
 from training.simulation import NanocrystalSimulator
 
@@ -52,6 +54,33 @@ def test_nanocrystals_get_their_size(sizer: NetworkSizer, make: MakePattern, dia
     assert e.diameter_volume_nm > e.diameter_nm
     assert sum(e.class_probabilities) == pytest.approx(1.0)
     assert e.nanocrystal_fraction == pytest.approx(0.6, abs=0.15)
+
+
+@pytest.mark.parametrize(("dispersion", "wide"), [(0.1, False), (0.28, True)])
+def test_a_wide_dispersion_is_flagged(
+    sizer: NetworkSizer, make: MakePattern, dispersion: float, wide: bool
+):
+    e = sizer.size([make(4.0, dispersion, counts=20000.0)])[0].estimate
+    assert e.verdict is Verdict.SIZED, e.reason
+    assert ("wide_dispersion" in e.flags) == wide
+
+
+def rod(diameter_nm: float) -> np.ndarray:
+    """Ellipsoid twice as long as thick, of the volume of such a sphere: I(Q), electrons²."""
+    half = np.array([1.0, 1.0, 2.0]) * 5.0 * diameter_nm / 2.0 ** (1.0 / 3.0)
+    lattice = np.indices((38, 38, 38)).reshape(3, -1).T - 19
+    inside = ((lattice * 2.968 / half) ** 2).sum(axis=1) <= 1.0
+    points = lattice[inside]
+    atoms = Atoms(2.968 * points, points.sum(axis=1) % 2, np.ones(len(points)), (LEAD, SULFUR))
+    return interference(atoms, Q, 1e-4).intensity(0.5642)
+
+
+def test_rods_are_flagged_and_sized_by_their_volume(sizer: NetworkSizer):
+    clean = 0.3 * rod(3.1) + 0.4 * rod(3.5) + 0.3 * rod(3.9)
+    counted = np.random.default_rng(0).poisson(clean / clean.mean() * 5000.0).astype(float)
+    e = sizer.size([pattern_of(counted)])[0].estimate
+    assert "wide_dispersion" in e.flags
+    assert e.diameter_volume_nm == pytest.approx(3.6, abs=0.25)
 
 
 def test_the_explanation_lies_on_the_pattern(sizer: NetworkSizer, make: MakePattern):
