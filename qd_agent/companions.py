@@ -98,6 +98,7 @@ class Companions:
     _had: dict[tuple[str, str], None] = field(default_factory=dict)
     _given: set[tuple[str, str, str]] = field(default_factory=set)
     _announced: set[tuple[str, str]] = field(default_factory=set)
+    _in_hand: frozenset[str] = frozenset()
 
     def hear(self, dark: FrameReference) -> None:
         """Take note of a new dark frame of an open run."""
@@ -111,6 +112,7 @@ class Companions:
             None, or what is away now and may come: try again before going without.
         """
         dark_run, background_run = self.reducer.wants(reference)
+        self._in_hand = frozenset({reference.key.run_uid, dark_run, background_run})
         self._notice_losses(reference, dark_run, background_run)
         own = away = self._read_darks(reference.key.run_uid)
         if dark_run:
@@ -206,10 +208,14 @@ class Companions:
             self.search.give_up(run_uid, f"{what}: {error}")
             return None
         self._had[role, run_uid] = None
-        while len(self._had) > RUNS_KEPT:
-            _, oldest = next(iter(self._had))
-            self._let_go(oldest)  # its own darks are gone too, and read again
+        self._let_old_ones_go()
         return None
+
+    def _let_old_ones_go(self) -> None:
+        """Keep to `RUNS_KEPT`; what the frame in hand needs stays, however long it is there."""
+        old = [run_uid for _, run_uid in self._had if run_uid not in self._in_hand]
+        while len(self._had) > RUNS_KEPT and old:
+            self._let_go(old.pop(0))  # its own darks are gone too, and read again
 
     def _take_darks(self, run_uid: str, references: Sequence[FrameReference]) -> None:
         # Of a run with samples and darks, the darks are meant. None is taken in twice when one of

@@ -289,6 +289,25 @@ def test_a_run_that_ends_keeps_what_others_may_name_and_old_ones_are_let_go(rig:
     assert [run for run, *_ in rig.reducer.darks].count("d0") == 2
 
 
+def test_what_the_frame_in_hand_needs_is_not_let_go_however_old_it_is(rig: Rig):
+    """All runs of a day name one dark run, and each a background of its own."""
+    rig.run("d", *frames("d", "primary", 1))
+    for number in range(RUNS_KEPT):
+        rig.run(f"b{number}", *frames(f"b{number}", "primary", 1))
+        assert rig.bring(dark="d", background=f"b{number}") is None
+        assert "d" not in rig.reducer.forgotten
+    assert rig.reducer.forgotten == ["b0"]
+
+
+def test_a_run_that_others_name_keeps_its_own_darks_while_its_frames_are_answered(rig: Rig):
+    rig.run("b", *frames("b", "primary", 1), *frames("b", "dark", 1))
+    assert rig.bring(background="b", run="sample") is None
+    for number in range(RUNS_KEPT):
+        rig.run(f"b{number}", *frames(f"b{number}", "primary", 1))
+        assert rig.bring(background=f"b{number}", run="b") is None
+        assert "b" not in rig.reducer.forgotten
+
+
 @pytest.mark.parametrize("role", ["own", "dark", "background"])
 def test_what_the_reducer_has_let_go_is_read_again(rig: Rig, role: str):
     stream = "primary" if role == "background" else "dark"
