@@ -124,7 +124,9 @@ class Companions:
         essential = own is not None and self.reducer.demands_dark(reference)
         return Away(f"{away[0]} is away: {away[1]}", essential)
 
-    def _notice_losses(self, reference: FrameReference, dark_run: str, background_run: str) -> None:
+    def _notice_losses(
+        self, reference: FrameReference, dark_run: str, background_run: str = ""
+    ) -> None:
         """Begin anew with a run of which the reducer has let go, as it keeps but some."""
         key = reference.key
         needed = (
@@ -138,6 +140,7 @@ class Companions:
     def _let_go(self, run_uid: str) -> None:
         """Let the reducer forget a run, and remember that it has nothing of it."""
         self._to_read.pop(run_uid, None)
+        self._left.pop(run_uid, None)
         self._had = {pair: None for pair in self._had if pair[1] != run_uid}
         self._given = {given for given in self._given if given[1] != run_uid}
         self._announced = {pair for pair in self._announced if pair[0] != run_uid}
@@ -165,7 +168,6 @@ class Companions:
 
     def forget(self, run_uid: str) -> None:
         """Let go of a run that has ended, as far as no later run may name it."""
-        self._to_read.pop(run_uid, None)
         if not any(uid == run_uid for _, uid in self._had):
             self._let_go(run_uid)
 
@@ -231,6 +233,8 @@ class Companions:
         lights = [r for r in references if r.key.stream not in self.dark_streams]
         if not lights:
             raise BadFrame("it has no frames that are no darks")
+        for reference in lights:
+            self._notice_losses(reference, self.reducer.wants(reference)[0])
         self._own_darks(references)
         for run_uid in {self.reducer.wants(r)[0] for r in lights} - {""}:
             away = self._bring_run("dark", run_uid)

@@ -354,3 +354,37 @@ def test_it_does_not_wait_so_for_another_run_that_may_never_come(rig: Rig):
     away = rig.away(dark="never-heard-of")
     assert away is not None
     assert not away.essential
+
+
+@pytest.mark.parametrize("role", ["own", "named"])
+def test_a_background_has_its_dark_again_when_the_reducer_has_let_go_of_that(rig: Rig, role: str):
+    owner = "b" if role == "own" else "d"
+    declared = Declared(dark_run="" if role == "own" else "d")
+    rig.run("d", *frames("d", "primary", 1))
+    lights = [replace(light, declared=declared) for light in frames("b", "primary", 1)]
+    rig.run("b", *lights, *(frames("b", "dark", 1) if role == "own" else []))
+    assert rig.companions.bring(lights[0]) is None  # it was sized as any other
+    rig.reducer.lost.add(owner)
+    assert rig.bring(background="b") is None
+    assert rig.reducer.darks == [(owner, role, 1)] * 2
+    assert rig.reducer.forgotten == [owner]
+
+
+def test_the_darks_of_a_run_that_others_name_count_once_when_it_is_tried_again(rig: Rig):
+    rig.run("b", *frames("b", "primary", 1), *frames("b", "dark", 2))
+    assert rig.bring(run="b") is None
+    assert rig.bring(background="b") is None
+    rig.companions.forget("b")  # it has ended
+    assert rig.bring(run="b") is None
+    assert rig.reducer.darks == [("b", "own", 1), ("b", "own", 2)]
+
+
+def test_a_dark_run_of_which_a_part_was_read_and_let_go_begins_anew(rig: Rig):
+    darks = frames("d", "primary", 3)
+    rig.run("d", *darks)
+    rig.reader.problems[str(darks[2].key)] = Unavailable("being written")
+    assert rig.bring(dark="d") is not None
+    rig.reducer.lost.add("d")
+    rig.reader.problems.clear()
+    assert rig.bring(dark="d") is None
+    assert [number for *_, number in rig.reducer.darks] == [1, 2, 1, 2, 3]
