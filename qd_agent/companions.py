@@ -42,7 +42,9 @@ class RunReducer(Reducer, Protocol):
         """Take a dark frame into its run's mean, for that run ('own') or for others ('named')."""
         ...
 
-    def add_background(self, frames: Iterator[Frame], key: FrameKey) -> list[str]:
+    def add_background(
+        self, frames: Iterator[Frame], key: FrameKey, *, dark_announced: bool
+    ) -> list[str]:
         """Take the frames of one detector and run as a background; say why some are not used."""
         ...
 
@@ -244,7 +246,10 @@ class Companions:
         for reference in lights:
             by_detector.setdefault(reference.key.data_key, []).append(reference)
         for found in by_detector.values():
-            for reason in self.reducer.add_background(self._readable(found), found[0].key):
+            announced = self._is_dark_announced(found[0])
+            for reason in self.reducer.add_background(
+                self._readable(found), found[0].key, dark_announced=announced
+            ):
                 _log.warning("background frame not used", reason=reason)
             self._given.add(("background", found[0].key.run_uid, found[0].key.data_key))
 

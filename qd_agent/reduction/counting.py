@@ -104,7 +104,17 @@ class CountReducer(ABC):
             Lacking: a dark or a monitor is missing, or the dark is stale, that must not be
                 (`set_aside`); it carries the pattern's flags.
         """
-        flags = (*pattern.flags, *reference.declared.flags)
+        self._check_lack(reference, pattern.flags, pattern.quality, dark_announced=dark_announced)
+
+    def _check_lack(
+        self,
+        reference: FrameReference,
+        found: tuple[str, ...],
+        quality: Mapping[str, float],
+        *,
+        dark_announced: bool,
+    ) -> None:
+        flags = (*found, *reference.declared.flags)
         for flag in flags:
             named = flag
             if flag == "dark_missing" and not dark_announced:
@@ -112,7 +122,7 @@ class CountReducer(ABC):
             if flag == "monitor_missing" and not reference.readings:
                 continue  # a fly scan, or a lost event: nothing was read with this frame at all
             if named in self._counting.set_aside:
-                reason = self._lack(named, pattern.quality)
+                reason = self._lack(named, quality)
                 raise Lacking(f"{reason}, or take {named} out of reduction.set_aside", flags)
 
     def _lack(self, name: str, quality: Mapping[str, float]) -> str:
@@ -153,11 +163,16 @@ class CountReducer(ABC):
             counts, invalid = self._counts(frame)
             self._darks.add(frame.reference, counts, invalid, role)
 
-    def add_background(self, frames: Iterable[Frame]) -> list[str]:
+    def add_background(self, frames: Iterable[Frame], *, dark_announced: bool = False) -> list[str]:
         """Take frames of one run as the background of the runs that name it.
 
         Each has its own run's dark subtracted; the sum of all is divided by the sum of their
-        monitors.
+        monitors. What sets a frame aside leaves it out of a background: without its dark that
+        would be another one, and nobody would see it in the answers.
+
+        Args:
+            frames: of one detector and run.
+            dark_announced: whether documents told of a dark of these frames.
 
         Returns:
             Why some of them are not used, each in a sentence.
@@ -168,10 +183,11 @@ class CountReducer(ABC):
         gathered, left_out = Gathered(), list[str]()
         for frame in frames:
             try:
-                counts = self._prepare(frame)
-                gathered.add(
-                    frame.reference, counts.values, counts.invalid, counts.dark, counts.monitor
+                counts, reference = self._prepare(frame), frame.reference
+                self._check_lack(
+                    reference, counts.flags, counts.quality, dark_announced=dark_announced
                 )
+                gathered.add(reference, counts.values, counts.invalid, counts.dark, counts.monitor)
             except BadFrame as error:
                 left_out.append(f"{frame.reference.key}: {error}")
         if not gathered.name:

@@ -84,12 +84,15 @@ class Reducers:
         """
         self._of(frame.reference.key).add_dark(frame, role)
 
-    def add_background(self, frames: Iterable[Frame], key: FrameKey) -> list[str]:
+    def add_background(
+        self, frames: Iterable[Frame], key: FrameKey, *, dark_announced: bool = False
+    ) -> list[str]:
         """Take frames of one detector and run as the background of the runs that name it.
 
         Args:
             frames: read one after the other; an error while reading goes through.
             key: of one of them.
+            dark_announced: whether documents told of a dark of these frames.
 
         Returns:
             Why some of them are not used, each in a sentence.
@@ -97,7 +100,7 @@ class Reducers:
         Raises:
             BadFrame: none can be used, or no geometry is known.
         """
-        return self._of(key).add_background(frames)
+        return self._of(key).add_background(frames, dark_announced=dark_announced)
 
     def wants(self, reference: FrameReference) -> tuple[str, str]:
         """Give the runs whose frames are this frame's dark and its background; '' for none."""

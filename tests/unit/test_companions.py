@@ -57,7 +57,8 @@ class Reducer:
         key = frame.reference.key
         self.darks.append((key.run_uid, role, key.seq_num))
 
-    def add_background(self, frames, key) -> list[str]:
+    def add_background(self, frames, key, *, dark_announced: bool) -> list[str]:
+        self.dark_announced = dark_announced
         found = [frame.reference.key.seq_num for frame in frames]
         if not found:
             raise BadFrame("it holds no frame of this detector")
@@ -388,3 +389,11 @@ def test_a_dark_run_of_which_a_part_was_read_and_let_go_begins_anew(rig: Rig):
     rig.reader.problems.clear()
     assert rig.bring(dark="d") is None
     assert [number for *_, number in rig.reducer.darks] == [1, 2, 1, 2, 3]
+
+
+@pytest.mark.parametrize("darks", [0, 1])
+def test_of_a_background_it_is_known_whether_it_was_to_have_a_dark(rig: Rig, darks: int):
+    rig.run("b", *frames("b", "primary", 1), *frames("b", "dark", darks))
+    rig.reader.problems.update({str(r.key): BadFrame("damaged") for r in frames("b", "dark", 1)})
+    assert rig.bring(background="b") is None
+    assert rig.reducer.dark_announced == bool(darks)

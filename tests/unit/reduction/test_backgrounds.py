@@ -204,3 +204,27 @@ def test_a_strip_has_its_background_too(tmp_path: Path):
     less = reducers.reduce(strip(hill + 200.0, "u", background_run="empty"))
     pure = reducers.reduce(strip(hill, "u"))
     np.testing.assert_allclose(less.intensity, pure.intensity, atol=1e-9)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["of a dark run", "of its own run"])
+def test_a_background_whose_dark_cannot_be_had_is_none(poni: Path, frame: MakeFrame, named: bool):
+    reducers = open_reducers(ReductionSettings(poni=poni), {})
+    background = naming(frame(liquid(30.0, 1), run="empty"), dark="dark-1" if named else "")
+    with pytest.raises(BadFrame, match="its dark cannot be had"):
+        reducers.add_background(iter([background]), background.reference.key, dark_announced=True)
+    assert not reducers.keeps("empty", "det_image", "background")
+
+
+def test_a_background_without_any_dark_that_was_told_of_is_taken(poni: Path, frame: MakeFrame):
+    reducers = open_reducers(ReductionSettings(poni=poni), {})
+    background = frame(liquid(30.0, 1), run="empty")
+    key = background.reference.key
+    assert reducers.add_background(iter([background]), key, dark_announced=False) == []
+
+
+def test_a_background_whose_dark_is_too_old_is_none(poni: Path, frame: MakeFrame):
+    reducers = open_reducers(ReductionSettings(poni=poni, dark_max_age_s=60.0), {})
+    reducers.add_dark(frame(liquid(10.0, 2), run="dark-1"), "named")
+    background = naming(frame(liquid(30.0, 1), run="empty"), dark="dark-1", when=61.0)
+    with pytest.raises(BadFrame, match="its dark is 61 s old"):
+        reducers.add_background(iter([background]), background.reference.key, dark_announced=True)
