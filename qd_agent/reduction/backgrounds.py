@@ -35,17 +35,19 @@ class Background:
         pattern: by the monitor, as the frame's.
         time: of its latest frame, UTC epoch s.
         sha256: of Q and intensity, as little-endian float64.
+        by_monitor: whether there was a monitor to divide by.
     """
 
     pattern: RawPattern
     time: float
     sha256: str
+    by_monitor: bool
 
     @classmethod
-    def of(cls, pattern: RawPattern, time: float) -> Background:
+    def of(cls, pattern: RawPattern, time: float, *, by_monitor: bool) -> Background:
         """Name a background by what it holds."""
         both = np.concatenate([pattern.q, pattern.intensity]).astype("<f8")
-        return cls(pattern, time, hashlib.sha256(both.tobytes()).hexdigest())
+        return cls(pattern, time, hashlib.sha256(both.tobytes()).hexdigest(), by_monitor)
 
 
 class Gathered:
@@ -54,6 +56,7 @@ class Gathered:
     Attributes:
         name: under which it is kept; '' as long as no frame is in it.
         latest: when the last of them was taken, UTC epoch s.
+        frames: how many there are.
     """
 
     def __init__(self) -> None:
@@ -63,7 +66,7 @@ class Gathered:
         self._invalid: Bool | None = None
         self._dark: Dark | None = None
         self._monitor = 0.0
-        self._frames = 0
+        self.frames = 0
 
     def add(
         self,
@@ -88,7 +91,7 @@ class Gathered:
         self._invalid |= invalid
         self._dark = dark
         self._monitor += monitor
-        self._frames += 1
+        self.frames += 1
         self.name = kept_name(reference.key.run_uid, reference.key.data_key, NAMED)
         self.latest = max(self.latest, reference.time)
 
@@ -102,7 +105,7 @@ class Gathered:
         """
         if self._total is None or self._invalid is None:
             raise BadFrame("the background run holds no frame of this detector")
-        dark, n = self._dark, self._frames
+        dark, n = self._dark, self.frames
         if dark is not None:
             dark = replace(dark, mean=n * dark.mean, variance=n**2 * dark.variance)
         return self._total, self._invalid, dark, self._monitor

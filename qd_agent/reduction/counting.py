@@ -45,6 +45,11 @@ class Counts:
     flags: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def has_monitor(self) -> bool:
+        """Whether a monitor was read, so that `monitor` is more than a place holder."""
+        return "monitor" in self.quality
+
 
 class CountReducer(ABC):
     """Turns frames into patterns, whatever the detector. Use it from one thread at a time.
@@ -82,7 +87,9 @@ class CountReducer(ABC):
         """
         counts = self._prepare(frame)
         raw = self._integrate(counts)
-        raw, flags, quality = self._less_background(raw, frame.reference)
+        raw, flags, quality = self._less_background(
+            raw, frame.reference, by_monitor=counts.has_monitor
+        )
         return replace(
             normalize_area(resample(raw)),
             flags=(*counts.flags, *flags),
@@ -180,21 +187,26 @@ class CountReducer(ABC):
         Raises:
             BadFrame: none can be used.
         """
-        gathered, left_out = Gathered(), list[str]()
+        read, blind, left_out = Gathered(), Gathered(), list[str]()
         for frame in frames:
             try:
                 counts, reference = self._prepare(frame), frame.reference
                 self._check_lack(
                     reference, counts.flags, counts.quality, dark_announced=dark_announced
                 )
+                gathered = read if counts.has_monitor else blind
                 gathered.add(reference, counts.values, counts.invalid, counts.dark, counts.monitor)
             except BadFrame as error:
                 left_out.append(f"{frame.reference.key}: {error}")
+        gathered = read if read.name else blind
         if not gathered.name:
             raise BadFrame(left_out[0] if left_out else "it holds no frame of this detector")
+        if read.name and blind.name:  # by what would these be divided?
+            left_out.append(f"{blind.frames} frames have no monitor, others have")
         total, invalid, dark, monitor = gathered.whole()
         raw = self._integrate(Counts(total, invalid, dark, monitor))
-        self._backgrounds.keep(gathered.name, Background.of(raw, gathered.latest))
+        background = Background.of(raw, gathered.latest, by_monitor=gathered is read)
+        self._backgrounds.keep(gathered.name, background)
         return left_out
 
     def keeps(self, run_uid: str, data_key: str, role: str) -> bool:
@@ -297,9 +309,12 @@ class CountReducer(ABC):
             )
 
     def _less_background(
-        self, raw: RawPattern, reference: FrameReference
+        self, raw: RawPattern, reference: FrameReference, *, by_monitor: bool
     ) -> tuple[RawPattern, tuple[str, ...], dict[str, float]]:
-        """Subtract the background where there is one; give the flags and the quality with it."""
+        """Subtract the background where there is one; give the flags and the quality with it.
+
+        Where only one of the two was divided by a monitor, nothing says how much is to be taken.
+        """
         run_uid = self.wants(reference)[1]
         if not run_uid:
             return raw, (), {}
@@ -309,7 +324,9 @@ class CountReducer(ABC):
         age = abs(reference.time - background.time)
         limit = self._counting.background_max_age_s
         stale = ("background_stale",) if limit is not None and age > limit else ()
-        left = subtract(raw, background, self._counting.background_scale)
+        left = None
+        if background.by_monitor == by_monitor:
+            left = subtract(raw, background, self._counting.background_scale)
         not_subtracted = () if left is not None else ("background_not_subtracted",)
         return (
             raw if left is None else left,

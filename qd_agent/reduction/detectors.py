@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import Frame, FrameKey, FrameReference
@@ -100,7 +100,22 @@ class Reducers:
         Raises:
             BadFrame: none can be used, or no geometry is known.
         """
-        return self._of(key).add_background(frames, dark_announced=dark_announced)
+        reducer, left_out = self._of(key), list[str]()
+
+        def of_one_wavelength() -> Iterator[Frame]:
+            for frame in frames:
+                try:
+                    _check_wavelength(frame.reference, reducer, self._tolerance)
+                except BadFrame as error:
+                    left_out.append(f"{frame.reference.key}: {error}")
+                else:
+                    yield frame
+
+        try:
+            reasons = reducer.add_background(of_one_wavelength(), dark_announced=dark_announced)
+        except BadFrame as error:
+            raise BadFrame(left_out[0] if left_out else str(error)) from error
+        return [*left_out, *reasons]
 
     def wants(self, reference: FrameReference) -> tuple[str, str]:
         """Give the runs whose frames are this frame's dark and its background; '' for none."""

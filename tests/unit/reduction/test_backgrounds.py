@@ -228,3 +228,43 @@ def test_a_background_whose_dark_is_too_old_is_none(poni: Path, frame: MakeFrame
     background = naming(frame(liquid(30.0, 1), run="empty"), dark="dark-1", when=61.0)
     with pytest.raises(BadFrame, match="its dark is 61 s old"):
         reducers.add_background(iter([background]), background.reference.key, dark_announced=True)
+
+
+def test_background_frames_without_a_monitor_do_not_count_beside_those_with_one(
+    opened, frame: MakeFrame, scattering: Images
+):
+    """The event of one of two frames was lost: by what is it to be divided?"""
+    reducers, whole = opened(monitor_key="monitor"), opened(monitor_key="monitor")
+    read, lost = frame(liquid(30.0, 1), run="empty", monitor=2e4), frame(liquid(30.0, 2), "empty")
+    key = read.reference.key
+    assert whole.add_background(iter([read]), key) == []
+    for order in ([read, lost], [lost, read]):
+        (reason,) = reducers.add_background(iter(order), key)
+        assert "1 frames have no monitor, others have" in reason
+        named = naming(frame(scattering(100.0), monitor=2e4), background="empty")
+        np.testing.assert_array_equal(
+            reducers.reduce(named).intensity, whole.reduce(named).intensity
+        )
+
+
+@pytest.mark.parametrize("sample", [{"monitor": 2e4}, {}], ids=["sample", "background"])
+def test_a_background_is_not_subtracted_where_it_or_the_frame_alone_has_a_monitor(
+    opened, frame: MakeFrame, scattering: Images, sample: dict[str, float]
+):
+    reducers = opened(monitor_key="monitor")
+    background = frame(liquid(30.0, 1), run="empty", **({} if sample else {"monitor": 2e4}))
+    reducers.add_background(iter([background]), background.reference.key)
+    flags = reducers.reduce(naming(frame(scattering(100.0), **sample), background="empty")).flags
+    assert "background_not_subtracted" in flags
+
+
+def test_a_background_of_another_wavelength_is_none(opened, frame: MakeFrame):
+    reducers = opened()
+    background = frame(liquid(30.0, 1), run="empty")
+    declared = Declared({"wavelength": 0.2}, "configuration.mono.wavelength")
+    other = replace(background, reference=replace(background.reference, declared=declared))
+    key = background.reference.key
+    (reason,) = reducers.add_background(iter([other, background]), key)
+    assert "the wavelength is 0.2 Å in configuration.mono.wavelength but 0.1839 Å" in reason
+    with pytest.raises(BadFrame, match=r"the wavelength is 0\.2 Å"):
+        reducers.add_background(iter([other]), key)
