@@ -45,7 +45,8 @@ def held_in_files(
     """Count the events of each stream in `streams` that has its files to itself.
 
     Of several files of a detector, one in which a stream has announced nothing may be that of
-    another stream, whose descriptor was lost: nothing is counted then.
+    another stream, whose descriptor was lost, and so may a file be that has rows of a stream nobody
+    knows: nothing is counted then.
     """
     events: dict[str, int] = {}
     shared = False
@@ -60,8 +61,8 @@ def held_in_files(
                 for d in run.descriptors.values()
                 if d.stream != descriptor.stream and key.name in d.images
             }
-            strange = len(files) > 1 and any(
-                descriptor.stream not in run.users(file) for file in files
+            strange = any(map(run.has_strange_rows, files)) or (
+                len(files) > 1 and any(descriptor.stream not in run.users(file) for file in files)
             )
             if others or strange or descriptor.stream not in streams:
                 claimed = sum(run.claimed(file) for file in files)
@@ -83,13 +84,17 @@ def recover(run: Run, expected: Mapping[str, int], now: float) -> Iterator[Frame
     Within a file, the frames of a stream lie in the order of their sequence numbers. So a gap
     between two known frames is filled when just as many indices are unclaimed there. What is
     then left over is matched with what is left of the file, unless several streams (dark and
-    light frames) miss some: no frame is better than a dark one taken for a light one.
+    light frames) miss some, or there is one whose descriptor was lost: no frame is better than a
+    dark one taken for a light one.
     """
     leftovers: list[_Lost] = []
     for lost in list(_lost(run, expected, now)):
         left = yield from _between_known(run, lost)
         if left:
             leftovers.append(replace(lost, ranges=left))
+    known = {descriptor.stream for descriptor in run.descriptors.values()}
+    if any(count > 0 for stream, count in expected.items() if stream not in known):
+        return
     for lost in leftovers:
         if sum(other.key.name == lost.key.name for other in leftovers) == 1:
             yield from _in_the_rest(run, lost)
@@ -131,20 +136,21 @@ def _between_known(run: Run, lost: _Lost) -> Generator[FrameReference, None, lis
 def _in_the_rest(run: Run, lost: _Lost) -> Iterator[FrameReference]:
     """Match with what nobody claimed and, beyond that, with what follows in the file.
 
-    Not where rows of the stream were announced in a file of which no document came: Tiled knows.
-    With several files, each gap is taken to follow the frame before it.
+    Not where rows of the stream were announced in a file of which no document came, nor where the
+    file has rows of a stream of which none came: Tiled knows. With several files, each gap is taken
+    to follow the frame before it.
     """
-    if run.has_unknown_files(lost.descriptor.stream):
-        return
     resources = [r for r in run.resources.values() if r and r.data_key == lost.key.name]
     datasets = {r.file: r for r in resources}
+    if run.has_unknown_files(lost.descriptor.stream) or any(map(run.has_strange_rows, datasets)):
+        return
     if len(datasets) == 1:
         (resource,) = datasets.values()
         end = run.claims(resource).stop
         unclaimed = sum(stop - start for start, stop in run.claims(resource).missing(0, end))
         indices = _free(run, resource, 0, end + max(0, lost.count - unclaimed), lost.count)
         seqs = [seq for start, stop in lost.ranges for seq in range(start, stop)]
-        if indices is not None:
+        if indices is not None and _is_in_order(run, lost, dict(zip(seqs, indices, strict=True))):
             yield from _take(run, lost, resource, indices, seqs)
         return
     track = run.track(lost.descriptor.stream, lost.key.name)
@@ -155,6 +161,19 @@ def _in_the_rest(run: Run, lost: _Lost) -> Iterator[FrameReference]:
             indices = _free(run, resource, index, index + stop - start, stop - start)
             if indices is not None:
                 yield from _take(run, lost, resource, indices, range(start, stop))
+
+
+def _is_in_order(run: Run, lost: _Lost, places: Mapping[int, int]) -> bool:
+    """Tell whether frames found so (index by sequence number) lie between those that are known."""
+    track = run.track(lost.descriptor.stream, lost.key.name)
+    for start, stop in lost.ranges:
+        below = track.place(start - 1) if start - 1 in track.seen else None
+        above = track.place(stop) if stop in track.seen else None
+        if below is not None and places[start] < below[0]:
+            return False
+        if above is not None and places[stop - 1] > above[0]:
+            return False
+    return True
 
 
 def _free(run: Run, resource: Resource, start: int, stop: int, count: int) -> list[int] | None:

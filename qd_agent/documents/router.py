@@ -268,9 +268,7 @@ class Router:
         resource = None if run is None else run.resources.get(str(doc["stream_resource"]))
         if run is None or resource is None:
             self.strangers += 1
-            if run is not None:
-                stream = run.descriptors[str(doc["descriptor"])].stream
-                run.announce_unknown(stream, str(doc["stream_resource"]))
+            self._note_stranger(run, str(doc["descriptor"]), str(doc["stream_resource"]))
             return []
         start, stop = read_range(doc, "indices", 0)
         seq, seq_stop = read_range(doc, "seq_nums", 1)
@@ -283,6 +281,14 @@ class Router:
         descriptor = run.descriptors[str(doc["descriptor"])]
         datum = Datum(descriptor, resource, start, stop, seq, self._clock())
         return in_order(run.announce(datum))
+
+    def _note_stranger(self, run: Run | None, descriptor: str, resource: str) -> None:
+        """Remember which rows are told of by a document of which one half is not known."""
+        if run is not None:
+            run.announce_unknown(run.descriptors[descriptor].stream, resource)
+            return
+        for owner in self._runs.values():
+            owner.announce_strange(descriptor, resource)
 
     def _event(self, doc: Mapping[str, object]) -> list[Happening]:
         return self._take_events([doc])

@@ -87,6 +87,7 @@ class Run:
         self.waiting_frames = 0
         self._claims: dict[tuple[str, str], Ranges] = {}
         self._unknown: dict[str, str] = {}
+        self._strange: dict[str, set[tuple[str, str]]] = {}
         self._users: dict[tuple[str, str], set[str]] = {}
         self._tracks: dict[tuple[str, str], Track] = {}
         self._waiting: dict[tuple[str, int], list[Announced]] = {}
@@ -110,6 +111,18 @@ class Run:
         """Remember that a stream has rows in a dataset of which nothing is known yet."""
         if len(self._unknown) < MAX_NAMES:
             self._unknown[resource_uid] = stream
+
+    def announce_strange(self, descriptor_uid: str, resource_uid: str) -> None:
+        """Remember that a dataset has rows of a stream whose descriptor has not come yet."""
+        resource = self.resources.get(resource_uid)
+        if resource is not None and len(self._strange) < MAX_NAMES:
+            self._strange.setdefault(descriptor_uid, set()).add(resource.file)
+
+    def has_strange_rows(self, file: tuple[str, str]) -> bool:
+        """Tell whether a dataset (URI, path in the file) has rows of a stream nobody knows."""
+        return any(
+            file in files for uid, files in self._strange.items() if uid not in self.descriptors
+        )
 
     def users(self, file: tuple[str, str]) -> frozenset[str]:
         """Give the streams that have announced rows of a dataset (URI, path in the file)."""

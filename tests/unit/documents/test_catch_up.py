@@ -59,6 +59,39 @@ def test_the_file_of_a_stream_whose_descriptor_was_lost_is_not_counted():
     assert "only the stop document can say" in text
 
 
+@pytest.mark.parametrize("darks_first", [True, False])
+def test_rows_of_a_stream_whose_descriptor_was_lost_are_not_taken_for_frames(darks_first: bool):
+    """Darks and lights in one file."""
+    run = RunOfDocuments()
+    run.declare("primary")
+    run.declare("dark")
+    run.open_file()
+    for stream, count in sorted({"dark": 3, "primary": 4}.items(), reverse=not darks_first):
+        for _ in range(count):
+            run.shot(stream)
+    heard = [(n, d) for n, d in run.documents if (n, d.get("name")) != ("descriptor", "dark")]
+    router, known = routed(heard)
+    assert [seq for seq, _ in places(known)] == [1, 2, 3, 4]
+    (file,) = router.datasets(run.uid)
+    found, text = router.catch_up(run.uid, {file: 7})
+    assert found == []
+    assert "only the stop document can say" in text
+
+
+def test_rows_before_the_first_known_frame_are_none_that_follow_the_last():
+    """Nothing at all came of the darks that stand first in the file."""
+    documents = scan_with_darks(darks=3, frames=4)[:-1]
+    lights = [
+        (n, d) for n, d in documents if n not in ("descriptor", "stream_datum", "event")
+    ]  # fmt: skip
+    (primary,) = [d["uid"] for n, d in documents if d.get("name") == "primary"]
+    lights += [(n, d) for n, d in documents if primary in (d["uid"], d.get("descriptor"))]
+    router, known = routed(lights)
+    assert places(known) == [(1, 3), (2, 4), (3, 5), (4, 6)]
+    (file,) = router.datasets(documents[0][1]["uid"])
+    assert router.catch_up(documents[0][1]["uid"], {file: 7})[0] == []
+
+
 @pytest.mark.parametrize("heard", [6, 9, 12])
 def test_where_streams_share_a_file_nothing_is_guessed(heard):
     documents = scan_with_darks(darks=3, frames=5)

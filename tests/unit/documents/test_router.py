@@ -226,7 +226,34 @@ def test_losses_cost_frames_at_worst_and_never_give_a_wrong_one(data):
     for stream in data.draw(st.lists(st.sampled_from(["primary", "dark"]), max_size=7)):
         run.shot(stream)
     documents = run.stop()
-    kept = [d for d in documents if d[0] != "stream_datum" or data.draw(st.booleans())]
+    lost = data.draw(st.sampled_from(["", "primary", "dark"]))  # the descriptor of that stream
+    kept = [
+        (name, doc)
+        for name, doc in documents
+        if (name != "stream_datum" or data.draw(st.booleans()))
+        and (name != "descriptor" or doc["name"] != lost)
+    ]
+    assert places(play(kept)).items() <= places(play(documents)).items()
+
+
+@pytest.mark.parametrize(
+    ("streams", "heard"),
+    [("dddpppppp", 3), ("pd", 0), ("pdp", 1), ("ddppp", 1)],
+    ids=["darks first", "nothing heard", "a dark between", "as many darks as lost"],
+)
+def test_no_dark_is_taken_for_a_light_when_the_darks_descriptor_was_lost(streams: str, heard: int):
+    """And the announcements of all darks and of the last lights."""
+    run = RunOfDocuments()
+    run.declare("primary")
+    run.declare("dark")
+    run.open_file()
+    for stream in streams:
+        run.shot("dark" if stream == "d" else "primary")
+    documents = run.stop()
+    (dark,) = [doc["uid"] for _, doc in documents if doc.get("name") == "dark"]
+    lights = [d for d in documents if d[0] == "stream_datum" and d[1]["descriptor"] != dark]
+    lost = {dark, *(doc["uid"] for _, doc in lights[heard:])}
+    kept = [d for d in documents if d[1]["uid"] not in lost and d[1].get("descriptor") != dark]
     assert places(play(kept)).items() <= places(play(documents)).items()
 
 
