@@ -114,6 +114,7 @@ class FrameReference:
         readings: the scalar numbers of the same event (monitor, temperature, ...), by data key.
         array: the pixels, for `InlineLocation` only.
         declared: what declared paths say about it.
+        descriptor: uid of its event's descriptor, as long as the documents are at hand.
     """
 
     key: FrameKey
@@ -124,6 +125,7 @@ class FrameReference:
     readings: Mapping[str, float] = field(default_factory=dict[str, float])
     array: npt.NDArray[np.generic] | None = None
     declared: Declared = field(default_factory=Declared)
+    descriptor: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

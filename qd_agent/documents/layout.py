@@ -35,6 +35,7 @@ class Descriptor:
     """What the router needs of a descriptor.
 
     Attributes:
+        uid: of the document.
         stream: name of the event stream.
         images: the frames' data keys, empty when the stream is not followed.
         has_readings: whether its events carry values of their own; such events are waited for.
@@ -42,6 +43,7 @@ class Descriptor:
             for too, since the age of a dark counts, and this is its time where none comes.
     """
 
+    uid: str
     stream: str
     images: Mapping[str, ImageKey]
     has_readings: bool
@@ -97,7 +99,8 @@ def read_descriptor(
                 )
             if image is not None:
                 images[name] = image
-    return Descriptor(stream, images, any(not key.get("external") for key in keys.values()))
+    internal = any(not key.get("external") for key in keys.values())
+    return Descriptor(str(doc["uid"]), stream, images, internal)
 
 
 def _image_key(name: str, key: Mapping[str, object], axes: int) -> ImageKey | None:

@@ -24,12 +24,12 @@ class _OfRun:
 
     Attributes:
         start: in its start document.
-        streams: in its descriptors, by stream.
+        descriptors: in its descriptors, by their uid: a stream may be configured anew.
         baseline: in the first event of its baseline.
     """
 
     start: Said = field(default_factory=dict[str, list[Stated]])
-    streams: dict[str, Said] = field(default_factory=dict[str, Said])
+    descriptors: dict[str, Said] = field(default_factory=dict[str, Said])
     baseline: Said = field(default_factory=dict[str, list[Stated]])
 
 
@@ -55,11 +55,11 @@ class Metadata:
         names = {one.value for one in said.get("sample", ())}
         return {**doc, "sample_name": names.pop()} if len(names) == 1 else dict(doc)
 
-    def descriptor(self, run_uid: str, stream: str, doc: Mapping[str, object]) -> None:
+    def descriptor(self, run_uid: str, doc: Mapping[str, object]) -> None:
         """Take in the configuration of a stream's devices."""
         if self._paths:
             run = self._runs.setdefault(run_uid, _OfRun())
-            run.streams[stream] = self._look("configuration", _configured(doc))
+            run.descriptors[str(doc["uid"])] = self._look("configuration", _configured(doc))
 
     def event(self, run_uid: str, stream: str, doc: Mapping[str, object]) -> None:
         """Take in an event without frames; only what a baseline read before the frames counts."""
@@ -97,7 +97,7 @@ class Metadata:
         run = self._runs.get(reference.key.run_uid) or _OfRun()
         parts = (
             run.start,
-            run.streams.get(reference.key.stream, {}),
+            run.descriptors.get(reference.descriptor, {}),
             run.baseline,
             self._look("event", reference.readings),  # goes before the baseline's, of the same path
         )

@@ -228,7 +228,7 @@ class Router:
             descriptor = replace(descriptor, dark_since=when)
         run.descriptors[uid] = descriptor
         self._run_of[uid] = run
-        self._metadata.descriptor(run_uid, descriptor.stream, doc)
+        self._metadata.descriptor(run_uid, doc)
         return happenings
 
     def _stream_resource(self, doc: Mapping[str, object]) -> list[Happening]:

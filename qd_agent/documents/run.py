@@ -259,6 +259,7 @@ class Run:
                 shape=key.shape,
                 dtype=key.dtype,
                 readings={} if event is None else dict(event.readings),
+                descriptor=announced.descriptor.uid,
             )
 
     def _inline_frames(
@@ -299,6 +300,7 @@ class Run:
                 shape=key.shape,
                 dtype=key.dtype,
                 readings=dict(event.readings),
+                descriptor=descriptor.uid,
             )
 
 

@@ -175,6 +175,27 @@ def test_the_sample_s_name_becomes_one_short_line_of_the_run_s_metadata():
     assert routed(settings, {"who": 7, "sample_name": "old"})[0].metadata["sample_name"] == "old"
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["in time", "lost"])
+def test_a_frame_has_the_configuration_of_its_own_event_s_descriptor(told: bool):
+    """The stream is configured anew between two events; the first one's document may be lost."""
+    run = RunOfDocuments()
+    run.declare(configuration={"mono": {"wavelength": 0.2}})
+    run.open_file()
+    run.datum(1)
+    if told:
+        run.event()
+    run.declare(configuration={"mono": {"wavelength": 0.3}})
+    run.shot()
+    settings = MetadataSettings(wavelength=["configuration.mono.wavelength"])
+    router = open_router(RouterSettings(), settings)
+    happenings = [h for name, doc in run.stop() for h in router.route(name, doc)]
+    assert {
+        h.key.seq_num: h.declared.values["wavelength"]
+        for h in happenings
+        if isinstance(h, FrameReference)
+    } == {1: 0.2, 2: 0.3}
+
+
 def test_what_a_baseline_reads_before_the_frames_counts_for_all_of_them():
     settings = MetadataSettings(
         wavelength=["start.w", "event.energy keV"], temperature="event.furnace"
