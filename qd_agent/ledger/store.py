@@ -113,7 +113,7 @@ class Ledger(Waiting):
         """Write a frame down before anything is done with it; False when it is known already.
 
         One that another model version has answered is known: a run that was open while the model
-        was changed has one answer for each frame, not two.
+        was changed has one answer for each frame, not two. So is one that is to be answered anew.
         """
         image = None if reference.array is None else array_to_bytes(reference.array)
         key = identity(reference.key)
@@ -122,7 +122,8 @@ class Ledger(Waiting):
                 "INSERT INTO frames (run_uid, stream, data_key, seq_num, idx, model, role, "
                 "reference, image, seen_at) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS "
                 "(SELECT 1 FROM frames WHERE run_uid = ? AND stream = ? AND data_key = ? "
-                "AND seq_num = ? AND idx = ? AND verdict IS NOT NULL) ON CONFLICT DO NOTHING",
+                "AND seq_num = ? AND idx = ? AND (verdict IS NOT NULL OR revision > 0)) "
+                "ON CONFLICT DO NOTHING",
                 (
                     *key,
                     self._model,
