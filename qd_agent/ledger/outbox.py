@@ -143,16 +143,18 @@ class Outbox(Books):
             SAMPLE,
             run_uid,
         )
-        missing: list[tuple[str, int, str, int]] = []
+        missing: list[tuple[str, int, int]] = []
         for frame_id, text in rows:
             prediction = Prediction.model_validate_json(str(text))
             if StoredFrame.of(prediction) not in held:
-                missing.append((sink, int(str(frame_id)), run_uid, prediction.revision))
+                missing.append((sink, int(str(frame_id)), prediction.revision))
         if not missing:
             return 0
         with self._db.transaction() as db:
             db.executemany(
-                "INSERT INTO outbox (sink, frame_id, run_uid, revision) VALUES (?, ?, ?, ?) "
+                # The run may have left the ledger meanwhile, or the frame be tried anew.
+                "INSERT INTO outbox (sink, frame_id, run_uid, revision) SELECT ?, id, run_uid, "
+                "revision FROM frames WHERE id = ? AND revision = ? AND verdict IS NOT NULL "
                 "ON CONFLICT DO NOTHING",
                 missing,
             )

@@ -32,20 +32,21 @@ def prune(database: Database, settings: LedgerSettings, now: float | None = None
     """
     limit = (time.time() if now is None else now) - 86400.0 * settings.keep_days
     old = database.rows(_DONE + "AND time < ? ORDER BY time, uid", SAMPLE, limit)
-    gone = [str(row[0]) for row in old]
-    for run_uid in gone:
-        _delete(database, run_uid)
+    gone = [uid for uid in (str(row[0]) for row in old) if _delete(database, uid)]
     while _used(database) > settings.keep_gib * _GIB:
         oldest = database.rows(_DONE + "ORDER BY time, uid LIMIT 1", SAMPLE)
         if not oldest:
             break
-        gone.append(str(oldest[0][0]))
-        _delete(database, gone[-1])
+        if _delete(database, str(oldest[0][0])):
+            gone.append(str(oldest[0][0]))
     return gone
 
 
-def _delete(database: Database, run_uid: str) -> None:
+def _delete(database: Database, run_uid: str) -> bool:
+    """Delete a run; False where that must not be any more, as somebody has it tried anew."""
     with database.transaction() as db:
+        if db.execute(_DONE + "AND uid = ?", (SAMPLE, run_uid)).fetchone() is None:
+            return False
         db.execute("DELETE FROM frames WHERE run_uid = ?", (run_uid,))
         db.execute("DELETE FROM documents WHERE run_uid = ?", (run_uid,))
         db.execute("DELETE FROM looks WHERE run_uid = ?", (run_uid,))
@@ -56,6 +57,7 @@ def _delete(database: Database, run_uid: str) -> None:
             (PRUNED, run_uid),
         )
         db.execute("DELETE FROM runs WHERE uid = ?", (run_uid,))
+        return True
 
 
 def _used(database: Database) -> int:

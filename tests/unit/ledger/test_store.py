@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,24 @@ def test_another_model_version_answers_what_the_first_one_did_not_and_nothing_tw
     assert second.see(waiting)
     assert second.adopt() == 1
     assert (second.account().seen, second.account().open) == (2, 1)
+    second.close()
+
+
+def test_a_frame_that_another_model_is_to_answer_anew_is_known(tmp_path: Path):
+    """Its documents come again, from Tiled or at the start: it stays one frame, with one answer."""
+    path = tmp_path / "ledger.sqlite"
+    first = Ledger(path, "pbs-1", ["redis"])
+    first.see(records.reference())
+    first.predict(records.prediction(estimate=BAD), None, None)
+    first.close()
+    second = Ledger(path, "pbs-2", ["redis"])
+    assert second.retry() == 1
+    assert second.see(records.reference()) is False
+    assert second.adopt() == 1
+    todo = second.next_retry(now=time.time())
+    assert todo is not None
+    assert todo.revision == 1, "its answer takes the place of the first one in the stores"
+    assert second.account().seen == 1
     second.close()
 
 
@@ -440,11 +459,11 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path):
     db.close()
 
 
-def finished(book: Ledger, run: str, time: float) -> None:
+def finished(book: Ledger, run: str, time: float, estimate: Estimate | None = None) -> None:
     """A run that has stopped and is delivered everywhere."""
     book.open_run(RunOpened(run, time, {"uid": run, "notes": "x" * 20_000}))
     book.see(records.reference(run))
-    book.predict(records.prediction(run), None, None)
+    book.predict(records.prediction(run, estimate=estimate), None, None)
     book.close_run(closed(run))
     for sink in ("redis", "tiled"):
         book.delivered(sink, book.undelivered(sink, 10))
@@ -461,6 +480,42 @@ def test_old_runs_go_when_they_are_done_with_and_not_before(ledger: Ledger):
     assert ledger.prune(LedgerSettings(keep_days=5.0)) == ["delivered"]
     assert set(ledger.run_uids()) == {"young", "open", "owed", "unanswered"}
     assert ledger.account("delivered").seen == 0
+
+
+def meanwhile(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]):
+    """Have something happen, once, just after the next question to the books."""
+    rows = ledger._db.rows
+
+    def asked(query: str, *values: object):
+        found = rows(query, *values)
+        monkeypatch.undo()
+        happens()
+        return found
+
+    monkeypatch.setattr(ledger._db, "rows", asked)
+
+
+def test_a_run_that_is_tried_anew_meanwhile_does_not_go(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    finished(ledger, "run-1", 1.0, BAD)
+    beside = Books(ledger._db.path, ledger.sinks)
+    meanwhile(ledger, monkeypatch, beside.retry)
+    assert ledger.prune(LedgerSettings(keep_days=5.0)) == []
+    assert ledger.account("run-1").open == 1
+    beside.close()
+
+
+def test_nothing_is_owed_of_a_run_that_goes_while_a_store_is_asked(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    finished(ledger, "run-1", 1.0)
+    settings = LedgerSettings(keep_days=5.0)
+    meanwhile(ledger, monkeypatch, lambda: ledger.prune(settings))
+    ledger.deliver_again("redis", "run-1", set())
+    assert ledger.run_uids() == []
+    assert ledger.backlog("redis") == 0
+    assert not ledger.owes("redis")
 
 
 def test_the_oldest_runs_go_when_the_ledger_grows_too_large(ledger: Ledger):
