@@ -211,10 +211,16 @@ class Run:
             if key.name in data and not (key.external and isinstance(value, str)):
                 yield from self._inline_frames(descriptor, key, event, value)
         if descriptor.external:
-            self._events[descriptor.stream, event.seq_num] = event
+            self._events[descriptor.stream, event.seq_num] = self._certain(descriptor, event)
             self._forget_if_done(descriptor, event.seq_num)
             if len(self._events) > self.max_waiting:
                 del self._events[next(iter(self._events))]
+
+    def _certain(self, descriptor: Descriptor, event: Event) -> Event:
+        """Give the event; without readings where another one of its number waits for frames."""
+        other = self._events.get((descriptor.stream, event.seq_num), event)
+        is_same = event.uid == other.uid or event.time == other.time
+        return event if is_same else replace(other, readings={})
 
     def release(self, *, darks_only: bool = False) -> Iterator[FrameReference]:
         """Give every frame (or dark) that still waits, without readings, in order."""

@@ -157,6 +157,23 @@ def test_a_rewound_plan_takes_an_event_again_and_both_frames_are_given():
     assert frames_of(happenings)[-1].readings["monitor"] == 7.0
 
 
+def test_of_two_events_of_one_number_that_come_before_their_frames_neither_is_guessed():
+    run = RunOfDocuments()
+    run.declare()
+    run.open_file()
+    run.shot()
+    run._counts["primary"] = 0  # the plan was rewound
+    run.shot()
+    documents = [d for d in run.stop() if d[0] != "stream_datum"]
+    late = [d for d in run.documents if d[0] == "stream_datum"]
+    first, second = (i for i, (name, _) in enumerate(documents) if name == "event")
+    other = {**documents[second][1], "time": documents[first][1]["time"] + 60.0}
+    documents[second] = ("event", {**other, "data": {**other["data"], "monitor": 2.0}})
+    happenings = play([*documents[:-1], *late, documents[-1]])
+    assert places(happenings) == {("primary", 1, 0): 0, ("primary", 1, 1): 1}
+    assert [frame.readings for frame in frames_of(happenings)] == [{}, {}]
+
+
 def test_a_lost_datum_is_made_up_for_by_the_next_one():
     documents = step_scan(4)
     data = [i for i, (name, _) in enumerate(documents) if name == "stream_datum"]
