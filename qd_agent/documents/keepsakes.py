@@ -24,6 +24,7 @@ class Keepsakes:
 
     def __init__(self) -> None:
         self._run_of: dict[str, str] = {}
+        self._started: set[str] = set()
         self._baselines: set[str] = set()
 
     def of(self, name: str, doc: Mapping[str, object]) -> tuple[str, Document] | None:
@@ -33,6 +34,7 @@ class Keepsakes:
             BadFrame: an event_page has columns of different lengths.
         """
         if name == "start":
+            self._started.add(str(doc["uid"]))
             return str(doc["uid"]), (name, doc)
         if name in {"event", "event_page"}:
             return self._baseline(name, doc)
@@ -41,6 +43,7 @@ class Keepsakes:
 
     def forget(self, run_uid: str) -> None:
         """Let go of a run that is closed."""
+        self._started.discard(run_uid)
         self._run_of = {uid: run for uid, run in self._run_of.items() if run != run_uid}
         self._baselines &= self._run_of.keys()
 
@@ -50,6 +53,8 @@ class Keepsakes:
         if name in _OF_RESOURCE:
             return self._run_of.get(str(doc.get("resource")))
         run_uid = doc.get("run_start")
+        if name == "stream_resource" and not run_uid and len(self._started) == 1:
+            (run_uid,) = self._started  # as the router takes it
         if name not in _OWN_RUN or run_uid is None:
             return None
         if name != "stream_resource":

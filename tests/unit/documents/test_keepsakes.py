@@ -6,6 +6,7 @@ from event_model import pack_event_page
 from qd_agent.core.errors import BadFrame
 from qd_agent.documents import MetadataSettings, RouterSettings, open_keepsakes, open_router
 from tests.helpers.baseline import AFTER, BEFORE, run_with_a_baseline
+from tests.helpers.documents import RunOfDocuments
 
 
 def kept(documents):
@@ -81,3 +82,29 @@ def test_a_page_of_ragged_columns_is_refused():
         keepsakes.of(name, doc)
     with pytest.raises(BadFrame, match="different lengths"):
         keepsakes.of("event_page", page)
+
+
+def test_a_stream_resource_that_names_no_run_is_kept_of_the_only_open_one():
+    """As the router takes it; a new process would not know where the frames are."""
+    run, other = RunOfDocuments(), RunOfDocuments()
+    run.declare()
+    run.open_file()
+    run.shot()
+    documents = [
+        (name, {key: value for key, value in doc.items() if key != "run_start"})
+        if name == "stream_resource"
+        else (name, doc)
+        for name, doc in run.documents
+    ]
+    found = kept(documents)
+    assert {uid for uid, _ in found} == {run.uid}
+    again = open_router(RouterSettings())
+    for _, (name, doc) in found:
+        again.route(name, doc)
+    assert again.datasets(run.uid) == [(run.uri, run.dataset)]
+    assert not [1 for _, (name, _) in kept([*other.documents, *documents]) if "resource" in name]
+    keepsakes = open_keepsakes()
+    for name, doc in other.documents:
+        keepsakes.of(name, doc)
+    keepsakes.forget(other.uid)
+    assert all(keepsakes.of(name, doc) for name, doc in documents if name != "event")
