@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Hdf5Location
 from qd_agent.frames.checks import check_declared, check_image
-from qd_agent.frames.hdf5_chunks import check_chunks
+from qd_agent.frames.hdf5_chunks import check_chunks, check_written, is_in_last_chunk
 from qd_agent.frames.hdf5_links import Search
 from qd_agent.frames.paths import resolve
 from qd_agent.frames.patience import LONGEST_PAUSE_S, Patience, reason_of
@@ -95,7 +95,7 @@ class Hdf5Reader:
         path = resolve(location.uri, self._settings)
         search, dataset = self._dataset(path, location.dataset)
         try:
-            return _read_row(dataset, reference, location.row, self._settings)
+            return _read_row(dataset, reference, location.row, self._settings, live=search.live)
         finally:
             # A file that nobody writes is locked while it is open: let go of it at once, since
             # somebody may want to add to it.
@@ -135,9 +135,17 @@ class Hdf5Reader:
 
 
 def _read_row(
-    dataset: h5py.Dataset, reference: FrameReference, row: int, settings: FrameSettings
+    dataset: h5py.Dataset,
+    reference: FrameReference,
+    row: int,
+    settings: FrameSettings,
+    *,
+    live: bool,
 ) -> npt.NDArray[np.generic]:
-    """Read frame `row` of a dataset of shape (rows, *frame) or (rows, n, *frame)."""
+    """Read frame `row` of a dataset of shape (rows, *frame) or (rows, n, *frame).
+
+    In a `live` file somebody still writes.
+    """
     dataset.refresh()  # Dataset.refresh, because the shape of DatasetID.refresh stays cached
     shape, axes = dataset.shape, len(reference.shape)
     if shape is None or not axes + 1 <= len(shape) <= axes + 2:
@@ -152,7 +160,14 @@ def _read_row(
         raise Unavailable(f"the dataset holds {rows} frames, this is frame {row} counted from 0")
     place = (row,) if len(shape) == axes + 1 else (row // per_row, row % per_row)
     check_chunks(dataset, place, settings.max_chunk_bytes)
-    return np.asarray(dataset[place])
+    if live:
+        check_written(dataset, place)
+    image = np.asarray(dataset[place])
+    if live and is_in_last_chunk(dataset, place) and not image.any():
+        raise Unavailable(
+            f"row {place[0]} of dataset {dataset.name!r} is empty, or not written yet"
+        )
+    return image
 
 
 def _dtype(dataset: h5py.Dataset) -> np.dtype[np.generic]:

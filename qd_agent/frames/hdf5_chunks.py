@@ -16,7 +16,7 @@ from itertools import product
 import h5py
 import h5py.h5z
 
-from qd_agent.core.errors import BadFrame
+from qd_agent.core.errors import BadFrame, Unavailable
 
 MAX_CHUNKS = 1 << 16
 """Most chunks that one frame may be cut into."""
@@ -58,6 +58,33 @@ def check_chunks(dataset: h5py.Dataset, row: Sequence[int], max_bytes: int) -> N
     place, sized = found
     for offset in _offsets(dataset.shape, chunks, row):
         _check_one(dataset, offset, declared, place, sized)
+
+
+def check_written(dataset: h5py.Dataset, row: Sequence[int]) -> None:
+    """Refuse for now a frame of a live file that has its place there, and not all of its pixels.
+
+    A writer makes the dataset longer first; what it has not written yet reads as zeros.
+
+    Args:
+        dataset: chunked or not; of one that is not, nothing can be told.
+        row: index of the frame along the axes before its own.
+
+    Raises:
+        Unavailable: one of its chunks is not in the file.
+    """
+    if dataset.chunks is None:
+        return
+    for offset in _offsets(dataset.shape, dataset.chunks, row):
+        if dataset.id.get_chunk_info_by_coord(offset).byte_offset is None:
+            raise Unavailable(f"row {row[0]} of dataset {dataset.name!r} is not written yet")
+
+
+def is_in_last_chunk(dataset: h5py.Dataset, row: Sequence[int]) -> bool:
+    """Tell whether a frame shares the dataset's last chunk, which a writer fills bit by bit."""
+    chunks, shape = dataset.chunks, dataset.shape
+    if chunks is None or math.prod(chunks[: len(row)]) == 1:
+        return False
+    return row[0] // chunks[0] == (shape[0] - 1) // chunks[0]
 
 
 def _compression(dataset: h5py.Dataset) -> tuple[int, Callable[[bytes, int], int]] | None:

@@ -32,7 +32,8 @@ for command, *args in map(str.split, sys.stdin):
     if command == "create":
         file = h5py.File(path, "w", libver="latest" if "swmr" in mode else "earliest")
         dataset = file.create_dataset("entry/data", shape=(0, 8, 6), maxshape=(None, 8, 6),
-                                      chunks=(3 if "threes" in mode else 1, 8, 6), dtype="<u4",
+                                      chunks=(3 if "threes" in mode else 1,
+                                              4 if "halves" in mode else 8, 6), dtype="<u4",
                                       **next((f for m, f in filters.items() if m in mode), {}))
         if "swmr" in mode:
             file.swmr_mode = True
@@ -41,6 +42,12 @@ for command, *args in map(str.split, sys.stdin):
             row = dataset.shape[0]
             dataset.resize(row + 1, 0)
             dataset[row] = row + 1
+        dataset.flush()
+    elif command == "extend":
+        dataset.resize(dataset.shape[0] + 1, 0)
+        dataset.flush()
+    elif command == "fill":
+        dataset[-1, int(args[0]):int(args[1])] = dataset.shape[0]
         dataset.flush()
     elif command == "reopen":
         file = h5py.File(path, "r+")
@@ -182,6 +189,46 @@ def test_a_frame_announced_before_it_is_written_is_waited_for(path, start_writer
         written.set()
         thread.join(WAIT)
     assert (result[0] == 2).all()
+
+
+@pytest.mark.parametrize("mode", ["swmr", "swmr lz4", "swmr halves", "swmr gzip halves"])
+def test_a_row_that_is_there_before_its_pixels_is_waited_for(path, start_writer, open_with, mode):
+    writer, reader = start_writer(mode), open_with()
+    writer("create")
+    writer("append 1")
+    writer("extend")
+    not_yet(reader, frame(path, 1), "row 1 of dataset '/entry/data' is not written yet")
+    if "halves" in mode:
+        writer("fill 0 4")
+        not_yet(reader, frame(path, 1), "row 1 of dataset '/entry/data' is not written yet")
+        writer("fill 4 8")
+    else:
+        writer("fill 0 8")
+    assert (reader.read(frame(path, 1)).image == 2).all()
+
+
+def test_a_row_in_a_chunk_that_is_still_filled_is_waited_for(path, start_writer, open_with):
+    writer, reader = start_writer("swmr threes"), open_with()
+    writer("create")
+    writer("append 1")
+    writer("extend")
+    not_yet(reader, frame(path, 1), "row 1 of dataset '/entry/data' is empty, or not written yet")
+    writer("fill 0 8")
+    assert (reader.read(frame(path, 1)).image == 2).all()
+    writer("extend")
+    writer("append 1")
+    assert not reader.read(frame(path, 2)).image.any(), "the writer has gone on without it"
+
+
+def test_a_row_that_its_writer_never_wrote_is_empty_once_the_file_is_closed(
+    path, start_writer, open_with
+):
+    writer, reader = start_writer("swmr"), open_with()
+    writer("create")
+    writer("extend")
+    not_yet(reader, frame(path), "not written yet")
+    writer("close")
+    assert not reader.read(frame(path)).image.any()
 
 
 def test_a_file_written_without_swmr_is_readable_after_it_is_closed(path, start_writer, open_with):
