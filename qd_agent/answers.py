@@ -17,7 +17,7 @@ import structlog
 
 from qd_agent.away import AwayFiles
 from qd_agent.companions import Away, Companions, RunReducer
-from qd_agent.core.errors import BadFrame, Fatal, Lacking, StorageAway, Unavailable
+from qd_agent.core.errors import BadFrame, Fatal, Lacking, OutOfReach, StorageAway, Unavailable
 from qd_agent.core.frame import FrameReference
 from qd_agent.core.ports import FrameReader, Sizer
 from qd_agent.core.prediction import Estimate, Prediction, Provenance, Sized, Verdict
@@ -31,6 +31,8 @@ MAX_CRASHES = 5
 three, a campaign that kills for reasons of its own once met the same good frame three times."""
 TRIES_WITHOUT_DARK = 3
 """How often a frame is put off because its dark or background is away; then it goes without."""
+OUT_OF_REACH = "out_of_reach"
+"""Flag of a frame that was set aside since its pixels, or its dark, could not be had."""
 STORAGE_PAUSE_S = 5.0
 """Until a frame is tried again whose storage is away."""
 
@@ -154,8 +156,7 @@ class Answers:
         try:
             sized = self._path(todo, watch)
         except BadFrame as error:
-            flags = error.flags if isinstance(error, Lacking) else ()
-            self._set_aside(todo, str(error), watch, flags)
+            self._set_aside(todo, str(error), watch, _flags_of(error))
         except StorageAway as error:
             self._wait_for_storage(todo, str(error))
         except Unavailable as error:
@@ -195,7 +196,8 @@ class Answers:
             return
         wait = self._patience.wait(todo)
         if wait is None:
-            self._set_aside(todo, f"{reason} (given up after {todo.tries + 1} tries)", watch)
+            reason = f"{reason} (given up after {todo.tries + 1} tries)"
+            self._set_aside(todo, reason, watch, (OUT_OF_REACH,))
             return
         # At least a millisecond, since a frame that was never tried is due at 0.
         self._ledger.put_off(todo, due=time.time() + max(wait, 1e-3))
@@ -248,6 +250,12 @@ class Answers:
         )
         if todo.tries:
             self._away.answered(reference, set_aside=set_aside)
+
+
+def _flags_of(error: BadFrame) -> tuple[str, ...]:
+    if isinstance(error, Lacking):
+        return error.flags
+    return (OUT_OF_REACH,) if isinstance(error, OutOfReach) else ()
 
 
 def _curves(

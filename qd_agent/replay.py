@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from qd_agent.answers import OUT_OF_REACH
 from qd_agent.config import SINKS, Config
 from qd_agent.core.errors import Unavailable
 from qd_agent.core.ports import Document
@@ -108,9 +109,15 @@ class Replay:
         )
 
     def try_again(self, run_uids: Iterable[str]) -> None:
-        """Open the set-aside frames of these runs again: their files may be within reach by now."""
-        for run_uid in {frame.run_uid for frame in self._ledger.set_aside()} & set(run_uids):
+        """Open frames of these runs again that could not be reached: perhaps they can by now."""
+        wanted, aside = frozenset(run_uids), self._ledger.set_aside()
+        bad = {frame.run_uid for frame in aside if OUT_OF_REACH not in frame.flags}
+        lost = [f for f in aside if OUT_OF_REACH in f.flags and f.run_uid in wanted]
+        for run_uid in {frame.run_uid for frame in lost} - bad:  # all of a run at once
             self._ledger.retry(run_uid)
+        for frame in lost:
+            if frame.run_uid in bad:
+                self._ledger.retry(frame.run_uid, frame.seq_num)
 
     def take(self, documents: Iterable[Document], on_done: Callable[[], None]) -> None:
         """Size the frames of some documents, one run or several.

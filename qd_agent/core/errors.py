@@ -25,6 +25,10 @@ class Lacking(BadFrame):
         self.flags = flags
 
 
+class OutOfReach(BadFrame):
+    """The frame lies where it may not be read from; another configuration may lead to it."""
+
+
 class Unavailable(QdError):  # noqa: N818
     """Something around us is away for now (file not yet there, server down); try again later."""
 

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from qd_agent.core.errors import BadFrame, Unavailable
+from qd_agent.core.errors import BadFrame, OutOfReach, Unavailable
 from qd_agent.frames.settings import FrameSettings
 
 MAX_URI = 4096
@@ -72,7 +72,7 @@ def allowed_path(path: str, settings: FrameSettings, base: Path | None = None) -
         Unavailable: nothing is there (yet), or the storage does not answer.
     """
     if not settings.allowed_roots:
-        raise BadFrame(
+        raise OutOfReach(
             f"file {_shown(path)} may not be read: frames.allowed_roots is empty; name the folder "
             "that holds the detector's files"
         )
@@ -98,7 +98,7 @@ def _look_up(path: Path, settings: FrameSettings) -> tuple[Path, int]:
         roots = [root.resolve() for root in settings.allowed_roots]
         if not any(real.is_relative_to(root) for root in roots):
             allowed = ", ".join(str(root) for root in settings.allowed_roots)
-            raise BadFrame(
+            raise OutOfReach(
                 f"file {_shown(str(path))} lies outside of frames.allowed_roots ({allowed})"
             )
         return real, real.stat().st_mode

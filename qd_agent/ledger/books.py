@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from qd_agent.core.frame import Declared
 from qd_agent.core.prediction import Prediction, Verdict
@@ -167,6 +168,7 @@ class Books:
                 revision=int(str(revision)),
                 reason=str(_field(prediction, "reason")),
                 time=float(str(_field(prediction, "publication_time"))),
+                flags=tuple(cast("list[str]", _field(prediction, "flags"))),
             )
             for run, stream, data_key, seq, index, revision, prediction in rows
         ]

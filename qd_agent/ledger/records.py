@@ -89,7 +89,10 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """One frame that was set aside: its key, why, when (UTC epoch s), how often tried anew."""
+    """One frame that was set aside: its key, why, when (UTC epoch s), how often tried anew.
+
+    `flags` are those of its prediction.
+    """
 
     run_uid: str
     stream: str
@@ -99,6 +102,7 @@ class SetAside:
     revision: int
     reason: str
     time: float
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

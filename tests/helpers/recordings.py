@@ -16,8 +16,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.helpers.commands import qd_agent
 from tests.helpers.rig import ROOT
@@ -25,6 +27,9 @@ from tests.helpers.rig import ROOT
 FOLDER = ROOT / "tests" / "data" / "recordings"
 NAMES = ("images", "strip")
 KEPT = ("verdict", "diameter_nm", "interval_nm", "flags", "frame_time", "readings")
+TOLERANCE_NM = 0.002
+"""Of diameters and the ends of intervals, by the model that gave the expected ones: what another
+processor may change in the last digits of single precision. Everything else is equal."""
 COMMAND = [sys.executable, "-P", "-W", "ignore", "-m", "qd_agent"]
 
 
@@ -72,6 +77,27 @@ def summary(predictions: Iterable[dict[str, object]]) -> dict[str, object]:
         if prediction["verdict"] == "bad_frame":  # other reasons hold figures of the model
             kept[key]["reason"] = prediction["reason"]
     return {"model_sha256": model, "frames": kept}
+
+
+def check(found: dict[str, Any], name: str) -> None:
+    """Assert that a summary is what is expected of a recording."""
+    wanted: dict[str, Any] = expected(name)
+    assert found["frames"].keys() == wanted["frames"].keys()
+    same_model = found["model_sha256"] == wanted["model_sha256"]
+    for key, answer in wanted["frames"].items():
+        got = dict(found["frames"][key])
+        size, wanted_size = got.pop("diameter_nm"), answer.pop("diameter_nm")
+        interval, wanted_interval = got.pop("interval_nm"), answer.pop("interval_nm")
+        assert got == answer, key
+        if wanted_size is None:
+            assert (size, interval) == (None, None)
+        elif same_model:
+            assert [size, *interval] == pytest.approx(
+                [wanted_size, *wanted_interval], abs=TOLERANCE_NM
+            )
+        else:
+            low, high = wanted_interval
+            assert low <= size <= high, "another model; see tests/data/recordings/README.md"
 
 
 # -- making them ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from contextlib import closing
 import psutil
 import pytest
 
-from tests.helpers.recordings import FOLDER, expected, summary, tree
+from tests.helpers.recordings import FOLDER, check, summary, tree
 from tests.helpers.rig import ROOT
 
 pytestmark = pytest.mark.system
@@ -80,6 +80,6 @@ def test_it_ends_with_its_workers_and_what_was_left_is_sized_by_the_same_command
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = done.stdout.replace(str(FOLDER / "images"), "/beamline").splitlines()
-    assert summary(json.loads(line) for line in found) == expected("images")
+    check(summary(json.loads(line) for line in found), "images")
     again = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert again.stdout == done.stdout, "and in the same order"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qd_agent.answers import MAX_CRASHES, TRIES_WITHOUT_DARK, Patience
-from qd_agent.core.errors import BadFrame, Fatal, StorageAway, Unavailable
+from qd_agent.core.errors import BadFrame, Fatal, OutOfReach, StorageAway, Unavailable
 from qd_agent.core.frame import RunClosed, RunOpened
 from qd_agent.core.prediction import Verdict
 from qd_agent.ledger import Todo
@@ -23,6 +23,14 @@ def test_a_bad_frame_is_set_aside_with_its_reason_and_the_stream_goes_on(rig: Ri
     assert (bad.verdict, bad.reason) == (Verdict.BAD_FRAME, "the file is cut short")
     assert bad.diameter_nm is None
     assert good.verdict is Verdict.SIZED
+
+
+def test_a_frame_that_may_not_be_read_from_where_it_lies_is_flagged_and_another_is_not(rig: Rig):
+    rig.reader.problems[1] = [OutOfReach("outside of frames.allowed_roots")]
+    rig.reader.problems[2] = [BadFrame("the file is cut short")]
+    rig.take(records.reference(seq_num=1), records.reference(seq_num=2))
+    assert [p.flags for p in rig.predictions()] == [("out_of_reach",), ()]
+    assert [a.flags for a in rig.ledger.set_aside()] == [("out_of_reach",), ()]
 
 
 def test_a_frame_that_is_away_is_tried_again_and_then_sized(rig: Rig):
@@ -64,6 +72,7 @@ def test_a_frame_that_stays_away_is_set_aside_after_the_last_try_after_the_stop(
     (only,) = rig.predictions()
     assert only.verdict is Verdict.BAD_FRAME
     assert only.reason == "disk is away (given up after 5 tries)"
+    assert "out_of_reach" in only.flags
 
 
 def test_tries_are_not_forgotten_over_a_restart(tmp_path: Path):

@@ -11,6 +11,7 @@ const WORDS = {
   wavelength_missing: "no wavelength in the documents: the geometry's was taken",
   exposure_missing: "no exposure time in the documents",
   temperature_missing: "no temperature in the documents",
+  out_of_reach: "its file (or a dark) was not to be had at the last try",
   outside_classes: "beyond the sizes that the model was made for",
   wide_dispersion: "sizes spread widely, or the nanocrystals are not round: compare by the volume average",
 };
