@@ -23,6 +23,8 @@ import numpy as np
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 180.0
+"""For a line of a log."""
 SUBSCRIBER_S = 300.0
 """How long a beamline waits for the agent, whose start takes a minute on a slow machine."""
 
@@ -279,12 +281,23 @@ class Log:
         return "".join(self.lines)
 
 
-def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool]) -> list[str]:
-    """Read stderr line by line until one is wanted; give them all. Fails when it ends before."""
+def read_until(
+    process: subprocess.Popen[str], wanted: Callable[[str], bool], patience: float = PATIENCE_S
+) -> list[str]:
+    """Read stderr line by line until one is wanted; give them all.
+
+    Fails, with all that was said, when the process ends before; it is killed after `patience`, s.
+    """
     lines: list[str] = []
     assert process.stderr is not None
-    for line in process.stderr:
-        lines.append(line.rstrip())
-        if wanted(line):
-            return lines
-    raise AssertionError("ended before it said so:\n" + "\n".join(lines))
+    guard = threading.Timer(patience, process.kill)
+    guard.start()
+    try:
+        for line in process.stderr:
+            lines.append(line.rstrip())
+            if wanted(line):
+                return lines
+    finally:
+        guard.cancel()
+        guard.join()
+    raise AssertionError(f"ended within {patience} s, or had not said so:\n" + "\n".join(lines))

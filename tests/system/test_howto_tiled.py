@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -49,7 +50,9 @@ def test_documents_of_a_beamline_set_up_as_written_come_out_of_tiled(tmp_path):
         try:
             subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=180)
             router, found = open_router(RouterSettings()), []
+            deadline = time.monotonic() + 120
             while not any(isinstance(h, RunClosed) for h in found):
+                assert time.monotonic() < deadline, (source.state, found)
                 document = source.receive(1.0)
                 found += [] if document is None else router.route(*document)
         finally:
