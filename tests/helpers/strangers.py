@@ -104,6 +104,8 @@ class Proxy:
     def __init__(self, beamline: str):
         self._context = zmq.Context()
         front, back = self._context.socket(zmq.XSUB), self._context.socket(zmq.XPUB)
+        for end in (front, back):  # later it would not be heard: the context ends first
+            end.setsockopt(zmq.LINGER, 0)
         front.connect(beamline)
         self.inside = f"tcp://127.0.0.1:{front.bind_to_random_port('tcp://127.0.0.1')}"
         self.port = back.bind_to_random_port("tcp://127.0.0.1")
@@ -114,7 +116,7 @@ class Proxy:
         with contextlib.suppress(zmq.ContextTerminated):
             zmq.proxy(*ends)
         for end in ends:
-            end.close(0)
+            end.close()
 
     def close(self) -> None:
         self._context.term()
@@ -129,8 +131,8 @@ def publishing_inside(proxy: Proxy) -> Iterator[zmq.Socket]:
     made.setsockopt(zmq.LINGER, 5000)
     made.set_hwm(0)
     made.connect(proxy.inside)
-    assert made.poll(60_000), "nobody subscribed"
     try:
+        assert made.poll(60_000), "nobody subscribed"
         yield made
     finally:
         made.close()

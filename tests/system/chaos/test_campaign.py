@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.chaos.campaign import Campaign, say
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 
 
 def test_after_every_fault_each_frame_has_one_answer_in_redis_and_in_tiled(tmp_path: Path):
