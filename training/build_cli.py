@@ -45,8 +45,8 @@ def build(
 ) -> None:
     """Make a model from nothing: simulate, train, calibrate, measure, write.
 
-    About an hour on two cores; ten minutes with a large GPU, which goes through ten times as
-    many patterns. It can be stopped at any time and taken up with `--resume`.
+    An hour or more on two cores; ten minutes with a large GPU, which goes through ten times
+    as many patterns. It can be stopped at any time and taken up with `--resume`.
     The learning curve is in `training_log.csv` beside the model.
 
     Example: `qd-train build --output model --seed 0 --solvent hexane.xye --wavelength 0.5642`
