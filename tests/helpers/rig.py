@@ -300,4 +300,5 @@ def read_until(
     finally:
         guard.cancel()
         guard.join()
-    raise AssertionError(f"ended within {patience} s, or had not said so:\n" + "\n".join(lines))
+    text = "\n".join(lines)
+    raise AssertionError(f"it ended, or was killed after {patience} s, before it said so:\n{text}")
