@@ -12,7 +12,7 @@ import torch
 from benchmarks.timing import Note, Row, cpu_seconds
 from qd_agent.inference.network import SizingNetwork
 from training.dataset import PatternSource
-from training.train import loss_of
+from training.loss import loss_of
 
 BATCH = 128
 

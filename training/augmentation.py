@@ -163,7 +163,8 @@ def texture(q: Tensor, d: Draw, probability: float = 0.2) -> Tensor:
     strength = d.happens(probability) * d.log_uniform(0.05, 0.7)
     weaker = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5], device=q.device)
     by_family = d.normals(7) * weaker
-    heights = strength * by_family[:, families]
+    chosen = (strength > 0).flatten().nonzero()[:, 0]
+    heights = (strength * by_family)[chosen][:, families]
     # Piecewise linear: level below the first node, back to none 1.5 1/Å after the last.
     ends = torch.tensor([0.0, 20.0], device=q.device)
     stops = torch.cat([ends[:1], nodes, nodes[-1:] + 1.5, ends[1:]])
@@ -174,7 +175,8 @@ def texture(q: Tensor, d: Draw, probability: float = 0.2) -> Tensor:
     smooth = torch.nn.functional.avg_pool1d(
         torch.nn.functional.pad(exponent[:, None], (7, 7), mode="replicate"), 15, 1
     )
-    return torch.exp(smooth[:, 0])
+    gain = torch.ones(d.size, q.shape[-1], device=q.device)
+    return gain.index_copy(0, chosen, torch.exp(smooth[:, 0]))
 
 
 def window(q: Tensor, d: Draw) -> tuple[Tensor, Tensor]:
@@ -226,6 +228,6 @@ def counting_noise(pattern: Tensor, q: Tensor, d: Draw, counts: Tensor) -> Tenso
     expected = (pattern.clamp_min(0.0) * counts * pixels).clamp_max(1e8)
     noisy = torch.poisson(expected, generator=d.generator) / (counts * pixels)
     noise = noisy - pattern.clamp_min(0.0)
-    spread = torch.nn.functional.avg_pool1d(noise[:, None], 3, 1, padding=1)[:, 0] * 1.5
-    shared = d.happens(0.25)
-    return pattern.clamp_min(0.0) + shared * spread + (1 - shared) * noise
+    shared = d.happens(0.25).flatten().nonzero()[:, 0]
+    spread = torch.nn.functional.avg_pool1d(noise[shared][:, None], 3, 1, padding=1)[:, 0] * 1.5
+    return pattern.clamp_min(0.0) + noise.index_copy(0, shared, spread)

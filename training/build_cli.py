@@ -69,12 +69,12 @@ def build(
         from training.own_solvents import read_solvents
         from training.train import Training
 
-        # One core draws patterns meanwhile; a second thread for the network slows both down.
-        torch.set_num_threads(max(1, threads - 1))
         torch.set_flush_denormal(True)
         solvents = read_solvents(solvent or [], wavelength)
         used = _device(device)
         schedule, config = planned(used, steps, batch, wide=wide)
+        # A thread for each share; on a GPU one draws while the others serve it.
+        torch.set_num_threads(max(1, threads // schedule.shares - (used == "cuda")))
         source = PatternSource(seed, solvents=solvents, device=used)
         training = Training(seed, schedule, config, source=source, device=used)
         output.mkdir(parents=True, exist_ok=True)
@@ -115,6 +115,11 @@ def planned(
 
     usual = ON_GPU if used == "cuda" else Schedule()
     schedule = replace(usual, steps=steps or usual.steps, batch=batch or usual.batch)
+    if schedule.batch % schedule.shares or schedule.batch < 2 * schedule.shares:
+        raise Mistake(
+            f"--batch {batch}: give a multiple of {schedule.shares}, 4 or more; its patterns are "
+            f"learned from in {schedule.shares} shares"
+        )
     return schedule, WIDE if wide else NetworkConfig()
 
 

@@ -24,7 +24,7 @@ from qd_agent.inference.hypotheses import HYPOTHESES
 from qd_agent.inference.network import Axis, SizingNetwork
 from qd_agent.inference.sizer import Examined
 from training.dataset import Batch, PatternSource
-from training.train import soft_labels
+from training.loss import soft_labels
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]

@@ -73,6 +73,10 @@ class Family:
         """Give the same family on a device."""
         return replace(self, sums=self.sums.to(device), atoms=self.atoms.to(device))
 
+    def without_layers(self) -> Family:
+        """Give the same family with the pairs of all layers in one."""
+        return replace(self, sums=self.sums.sum(dim=1, keepdim=True))
+
     def mixed(self, weights: Tensor) -> Tensor:
         """Sums of the average particle, shape (n, layers, 3, nq)."""
         flat = weights @ self.sums.reshape(len(self.sums), -1)

@@ -99,6 +99,7 @@ class PatternSource:
         q = observation.fine_grid()
         tables = _tables(self.max_diameter_nm)
         self._families = tuple(family.to(self.device) for family in tables)
+        self._tight = self._families[0].without_layers()
         self._s2 = self._tensor((q / (4 * math.pi)) ** 2)
         self._fine = self._tensor(q)
         grid = PUBLISHED_GRID.values().reshape(POINTS, BIN).mean(axis=1)
@@ -120,7 +121,7 @@ class PatternSource:
 
     def restore(self, state: Tensor) -> None:
         """Go on from a `state`."""
-        self._generator.set_state(state)
+        self._generator.set_state(state.clone())  # torch crashes on a row of a table of states
 
     def with_seed(self, seed: int) -> PatternSource:
         """Give another sequence of patterns over the same tables and strangers."""
@@ -221,17 +222,19 @@ class PatternSource:
         round_share = d.uniform(0.0, 1.0)[:, 0]
         sphere, elongated, *shapes = self._families
         weights, truth = sphere.weights(mean, width)
-        damp = torch.exp(-surface * self._s2)
-        layers = sphere.mixed(weights)
-        sums = layers[:, 0] + damp[:, None] * (layers[:, 1] + damp[:, None] * layers[:, 2])
+        sums = self._tight.mixed(weights)[:, 0]
+        chosen = _rows(surface > 0)  # the others need no layers, which are most of the work
+        damp = torch.exp(-surface[chosen] * self._s2)[:, None]
+        layers = sphere.mixed(weights[chosen])
+        sums[chosen] = layers[:, 0] + damp * (layers[:, 1] + damp * layers[:, 2])
         atoms = weights @ sphere.atoms
         # The elongated are the same particles, so that a part of them may be so.
-        chosen = (u < p.elongated).nonzero()[:, 0]
+        chosen = _rows(u < p.elongated)
         part = round_share[chosen, None, None]
         sums[chosen] = (1 - part) * elongated.mixed(weights[chosen])[:, 0] + part * sums[chosen]
         for index, shape in enumerate(shapes):
             low = p.elongated + p.shaped * index / len(shapes)
-            chosen = ((u >= low) & (u < low + p.shaped / len(shapes))).nonzero()[:, 0]
+            chosen = _rows((u >= low) & (u < low + p.shaped / len(shapes)))
             shares, averages = shape.weights(mean[chosen], width[chosen])
             sums[chosen] = shape.mixed(shares)[:, 0]
             atoms[chosen] = shares @ shape.atoms
@@ -268,6 +271,11 @@ class PatternSource:
         strain = strain + d.uniform(*p.surface_strain_nm) / truth.number[:, None].clamp(min=1.0)
         other = torch.where(d.happens(0.7) > 0, d.uniform(0.55, 0.97), d.uniform(1.025, 1.12))
         return torch.where(foreign, strain * other, strain)
+
+
+def _rows(chosen: Tensor) -> Tensor:
+    """Give the indices of rows of (n,) or (n, 1) that are true."""
+    return chosen.flatten().nonzero()[:, 0]
 
 
 def _mean_one(pattern: Tensor, coverage: Tensor) -> Tensor:

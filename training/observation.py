@@ -29,8 +29,12 @@ def fine_grid() -> npt.NDArray[np.float64]:
 def broadened(pattern: Tensor, sd: Tensor) -> Tensor:
     """Convolve (n, fine points) with a Gaussian of `sd` (n, 1), 1/Å: pixels, beam, sample."""
     wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP, device=pattern.device)
-    transform = torch.fft.rfft(pattern, dim=1) * torch.exp(-0.5 * (sd * wave) ** 2)
-    return torch.fft.irfft(transform, n=pattern.shape[1], dim=1)
+    chosen = (sd > 0).flatten().nonzero()[:, 0]
+    if not len(chosen):
+        return pattern  # the transform of no rows is an error
+    transform = torch.fft.rfft(pattern[chosen], dim=1) * torch.exp(-0.5 * (sd[chosen] * wave) ** 2)
+    smooth = torch.fft.irfft(transform, n=pattern.shape[1], dim=1)
+    return pattern.index_copy(0, chosen, smooth)
 
 
 def observe(pattern: Tensor, q: Tensor, strain: Tensor, d: Draw) -> Tensor:
@@ -46,9 +50,12 @@ def observe(pattern: Tensor, q: Tensor, strain: Tensor, d: Draw) -> Tensor:
     zero = d.uniform(-0.006, 0.006) * d.happens(0.5)
     split = d.uniform(-0.003, 0.003) * d.uniform(0.0, 1.0) * d.happens(0.25)
     minor = d.uniform(0.1, 0.5)
-    first = interpolated(pattern, q * scale + zero)
-    second = interpolated(pattern, q * scale * (1.0 + split) + zero)
-    mixed = (1 - minor) * first + minor * second
+    mixed = interpolated(pattern, q * scale + zero)
+    chosen = (split != 0).flatten().nonzero()[:, 0]
+    part = minor[chosen]
+    other = q * scale[chosen] * (1.0 + split[chosen]) + zero[chosen]
+    second = interpolated(pattern[chosen], other)
+    mixed[chosen] = (1 - part) * mixed[chosen] + part * second
     tilt = 1.0 + d.uniform(-0.35, 0.25) * d.happens(0.6) * torch.exp(
         -(q - 0.99) / d.uniform(0.15, 0.5)
     )

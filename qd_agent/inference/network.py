@@ -60,6 +60,9 @@ class NetworkConfig:
     # Box filter that is applied twice to flatten the background: 0.84 1/Å, wider than the peaks
     # of a 2 nm particle (0.3 1/Å), narrower than a liquid's halo and its surroundings.
     flatten_width: int = 75
+    # The root of the pattern less its mean, over its standard deviation, and not as it is: how
+    # steep a background is tells nothing of sizes.
+    standardized: bool = True
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for the model card."""
@@ -83,6 +86,7 @@ class NetworkConfig:
             features=int(values["features"]),  # type: ignore[call-overload]
             distance_channels=int(values["distance_channels"]),  # type: ignore[call-overload]
             flatten_width=int(values["flatten_width"]),  # type: ignore[call-overload]
+            standardized=bool(values.get("standardized", False)),  # not yet known to older cards
         )
 
 
@@ -121,11 +125,36 @@ def bin_patterns(
     return scaled.astype(np.float32), (count / BIN).astype(np.float32)
 
 
+class _Convolution(nn.Conv1d):
+    """One-dimensional, over (batch, channels, 1, points) whose channels lie side by side in memory.
+
+    That layout, which torch has for images only, takes two thirds of the time on a CPU.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
+        (stride,), (padding,) = self.stride, self.padding
+        kernel = self.weight[:, :, None]
+        return functional.conv2d(input, kernel, self.bias, (1, stride), (0, int(padding)))
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """Give (batch, channels, points) as `_Convolution` takes it."""
+    return x[:, :, None].contiguous(memory_format=torch.channels_last)
+
+
+def _standardized(x: Tensor, valid: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 over the points that are valid, 0 elsewhere."""
+    count = valid.sum(dim=1, keepdim=True).clamp_min(1.0)
+    centred = (x - (x * valid).sum(dim=1, keepdim=True) / count) * valid
+    sd = torch.sqrt((centred**2).sum(dim=1, keepdim=True) / count)
+    return centred / sd.clamp_min(1e-3)  # a flat line stays flat
+
+
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
+        self.convolution = _Convolution(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + functional.relu(self.norm(self.convolution(x)))
@@ -133,14 +162,14 @@ class _Residual(nn.Module):
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm1d(outputs),
+        _Convolution(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
 
 
 class _Distances(nn.Module):
-    """Two gains of the flattened pattern (batch, 2, 1251) to features (batch, features, 1).
+    """Two gains of the flattened pattern (batch, 2, 1251) to features (batch, features, 1, 1).
 
     Each gain is weighted along Q in two ways, which are learned from flat and from proportional to
     Q (as in a pair distribution function), and transformed by sine and by cosine.
@@ -159,17 +188,17 @@ class _Distances(nn.Module):
         self.register_buffer("basis", torch.from_numpy(basis).float(), persistent=False)
         slope = torch.from_numpy(q).float() / 5.0
         self.gain = nn.Parameter(torch.stack([torch.ones(POINTS), slope]))
-        self.norm = nn.BatchNorm1d(8)
+        self.norm = nn.BatchNorm2d(8)
         self.trunk = nn.Sequential(
             _block(8, width, 7, 2), _block(width, width, 5, 2), _Residual(width),
             _block(width, width, 5, 4),
         )  # fmt: skip
-        self.whole = nn.Conv1d(width, config.features, self.count // 16, bias=False)
+        self.whole = _Convolution(width, config.features, self.count // 16, bias=False)
 
     def forward(self, flat: Tensor) -> Tensor:
         weighted = (flat[:, :, None] * self.gain).flatten(1, 2)
         transformed = (weighted @ self.basis).reshape(len(flat), 8, self.count)
-        return self.whole(self.trunk(self.norm(transformed)))
+        return self.whole(self.trunk(self.norm(_side_by_side(transformed))))
 
 
 class SizingNetwork(nn.Module):
@@ -188,9 +217,9 @@ class SizingNetwork(nn.Module):
             _Residual(third),
             _block(third, third, 5, 5),
         )
-        self.whole = nn.Conv1d(third, self.config.features, 14, bias=False)
+        self.whole = _Convolution(third, self.config.features, 14, bias=False)
         self.distances = _Distances(self.config)
-        self.joined = nn.Sequential(nn.BatchNorm1d(self.config.features), nn.ReLU())
+        self.joined = nn.Sequential(nn.BatchNorm2d(self.config.features), nn.ReLU())
         sizes = [
             axis.count
             for axis in (
@@ -200,7 +229,7 @@ class SizingNetwork(nn.Module):
                 self.config.root_share,
             )
         ] + [len(KINDS)]
-        self.heads = nn.ModuleList(nn.Conv1d(self.config.features, n, 1) for n in sizes)
+        self.heads = nn.ModuleList(_Convolution(self.config.features, n, 1) for n in sizes)
 
     def channels(self, intensity: Tensor, coverage: Tensor) -> Tensor:
         """Give what the first layer sees, (batch, 6, 1251).
@@ -213,10 +242,13 @@ class SizingNetwork(nn.Module):
         wide = self._smooth(self._smooth(y) / self._smooth(valid).clamp_min(0.1) * valid)
         wide = wide / self._smooth(valid).clamp_min(0.1)
         flat = (y - wide) / (wide.abs() + 0.02) * valid
+        root = torch.sqrt(y.clamp_min(0.0))
+        if self.config.standardized:
+            root = _standardized(root, valid)
         ramp = torch.linspace(-1.0, 1.0, y.shape[1], dtype=y.dtype, device=y.device)
         return torch.stack(
             [
-                torch.sqrt(y.clamp_min(0.0)),
+                root,
                 torch.tanh(flat),
                 torch.tanh(5.0 * flat),
                 torch.tanh(25.0 * flat),
@@ -237,5 +269,7 @@ class SizingNetwork(nn.Module):
     def forward(self, intensity: Tensor, coverage: Tensor) -> Outputs:
         """Give the logits; see the class."""
         seen = self.channels(intensity, coverage)
-        features = self.joined(self.whole(self.trunk(seen)) + self.distances(seen[:, 1:3]))
-        return Outputs(*(head(features)[:, :, 0] for head in self.heads))
+        features = self.joined(
+            self.whole(self.trunk(_side_by_side(seen))) + self.distances(seen[:, 1:3])
+        )
+        return Outputs(*(head(features)[:, :, 0, 0] for head in self.heads))

@@ -77,6 +77,12 @@ def test_a_gpu_trains_the_same_network_for_longer():
     assert ON_GPU.steps * ON_GPU.batch > 10 * Schedule().steps * Schedule().batch
 
 
+@pytest.mark.parametrize("batch", [2, 7])
+def test_a_batch_that_cannot_be_shared_is_refused(batch: int):
+    with pytest.raises(Mistake, match=f"--batch {batch}: give a multiple of 2, 4 or more"):
+        planned("cpu", None, batch, wide=False)
+
+
 def test_width_steps_and_batch_may_be_chosen():
     schedule, config = planned("cpu", 7, 4, wide=True)
     assert (schedule.steps, schedule.batch, config) == (7, 4, WIDE)

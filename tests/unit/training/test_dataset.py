@@ -21,6 +21,11 @@ def test_patterns_are_finite_normalized_and_zero_where_not_covered(batch: Batch)
     assert (batch.intensity[batch.coverage == 0] == 0).all()
 
 
+def test_single_patterns_can_be_drawn_whatever_happens_to_them():
+    source = PatternSource(0, max_diameter_nm=3.0, foreign_patterns=4)
+    assert all(torch.isfinite(source.batch(1).intensity).all() for _ in range(40))
+
+
 def test_all_kinds_and_the_whole_range_of_sizes_appear(batch: Batch):
     kinds = torch.bincount(batch.kind, minlength=3) / 300
     assert kinds[0] > 0.7

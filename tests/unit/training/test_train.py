@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from qd_agent.inference.network import WIDE, Axis, NetworkConfig
+from qd_agent.inference.network import WIDE, NetworkConfig
 from training.dataset import PatternSource
-from training.train import LOG, Schedule, Training, _Ahead, soft_labels
+from training.drawing import Ahead, Drawing
+from training.shares import Shares
+from training.train import LOG, Schedule, Training
 
 TINY = Schedule(steps=4, batch=8, checkpoint_every=2, validate_every=2, validation=8)
 
@@ -26,20 +28,16 @@ def start(
     return Training(seed, schedule, config, source=a_source(seed))
 
 
-def test_labels_keep_their_value():
-    axis = Axis(1.0, 0.1, 106)
-    values = torch.tensor([1.0, 4.234, 11.5, 99.0])
-    labels = soft_labels(values, axis)
-    centres = torch.from_numpy(axis.centres()).float()
-    torch.testing.assert_close(labels @ centres, torch.tensor([1.0, 4.234, 11.5, 11.5]))
-    torch.testing.assert_close(labels.sum(1), torch.ones(4))
+def ahead(self: Training, source: PatternSource) -> Drawing:
+    """As on a GPU: three batches are drawn at once, on a thread of their own."""
+    return Ahead(source, 4, at_once=3, taken=self.step)
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("drawing", [Training._drawing, ahead])
 def test_a_stopped_training_goes_on_to_the_same_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawing: object
 ):
-    monkeypatch.setattr(Training, "_drawn_at_once", at_once)
+    monkeypatch.setattr(Training, "_drawing", drawing)
     through = start().run(tmp_path / "a.safetensors", quiet)
     stopped = start()
 
@@ -48,10 +46,10 @@ def test_a_stopped_training_goes_on_to_the_same_end(
 
     original = stopped._one_step
 
-    def fails_at_third(batch: object) -> float:
+    def fails_at_third(shares: Shares) -> torch.Tensor:
         if stopped.step == 2:
             raise Interrupted
-        return original(batch)  # type: ignore[arg-type]
+        return original(shares)
 
     stopped._one_step = fails_at_third  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
@@ -91,37 +89,28 @@ def test_a_checkpoint_of_another_width_is_refused(tmp_path: Path):
 def test_a_checkpoint_of_another_batch_is_refused(tmp_path: Path):
     start().save(tmp_path / "c.safetensors")
     other = Schedule(steps=TINY.steps, batch=16)
-    with pytest.raises(ValueError, match="of batch 8, not of seed 0, steps 4, batch 16"):
+    with pytest.raises(ValueError, match="of batch 8, not of seed 0, steps 4, batch 16, shares 2"):
         start(schedule=other).resume(tmp_path / "c.safetensors")
+
+
+def test_a_checkpoint_of_another_number_of_shares_is_refused(tmp_path: Path):
+    start().save(tmp_path / "c.safetensors")
+    whole = Schedule(steps=TINY.steps, batch=TINY.batch, shares=1)
+    with pytest.raises(ValueError, match="of shares 2, not of seed 0"):
+        start(schedule=whole).resume(tmp_path / "c.safetensors")
 
 
 def test_only_a_finished_training_moves_to_another_device(tmp_path: Path):
     elsewhere = start()
     elsewhere.device, elsewhere.step = "cuda", 3
-    elsewhere.save(tmp_path / "c.safetensors", torch.zeros(16, dtype=torch.uint8))
+    elsewhere.save(tmp_path / "c.safetensors", torch.zeros(1, 16, dtype=torch.uint8))
     with pytest.raises(ValueError, match="a training on cuda"):
         start().resume(tmp_path / "c.safetensors")
     elsewhere.step = TINY.steps
-    elsewhere.save(tmp_path / "c.safetensors", torch.zeros(16, dtype=torch.uint8))
+    elsewhere.save(tmp_path / "c.safetensors", torch.zeros(1, 16, dtype=torch.uint8))
     finished = start()
     finished.resume(tmp_path / "c.safetensors")
     assert finished.step == TINY.steps
-
-
-def test_several_batches_of_one_draw_are_that_draw_in_order():
-    source, alone = a_source(), a_source()
-    ahead = _Ahead(source, 2, at_once=3)
-    before = ahead.state
-    taken = [ahead.take() for _ in range(2)]
-    assert torch.equal(ahead.state, before)
-    taken.append(ahead.take())
-    whole = alone.batch(6)
-    for name in whole.__slots__:
-        parts = torch.cat([getattr(batch, name) for batch in taken])
-        torch.testing.assert_close(parts, getattr(whole, name))
-    assert torch.equal(ahead.state, alone.state)
-    ahead.close()
-    assert torch.equal(source.state, alone.state)
 
 
 def test_the_rate_warms_up_and_falls():
