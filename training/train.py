@@ -31,7 +31,7 @@ LOG = "training_log.csv"
 class Schedule:
     """How long and how fast to learn."""
 
-    steps: int = 16000
+    steps: int = 14000
     batch: int = 128
     peak_rate: float = 3e-3
     warm_up: float = 0.05

@@ -9,6 +9,8 @@ from qd_agent.inference.network import (
     WIDE,
     NetworkConfig,
     SizingNetwork,
+    _Convolution,
+    _side_by_side,
     bin_patterns,
 )
 
@@ -65,3 +67,35 @@ def test_a_config_survives_the_card():
         assert NetworkConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
     with pytest.raises((TypeError, KeyError, ValueError)):
         NetworkConfig.from_dict({"diameter": {"first": 1}})
+
+
+def test_how_steep_a_pattern_is_does_not_enter_by_its_root():
+    """Scaled and lifted roots look alike; points that are not covered stay nothing."""
+    network = SizingNetwork(NetworkConfig(standardized=True))
+    root = 1.0 + 0.2 * torch.sin(torch.linspace(0.0, 60.0, 1251))
+    coverage = torch.ones(2, 1251)
+    coverage[:, :100] = 0.0
+    entered = network.channels(torch.stack([root, 3.0 * root + 2.0]) ** 2, coverage)[:, 0]
+    torch.testing.assert_close(entered[0], entered[1], atol=1e-4, rtol=0.0)
+    assert (entered[:, :100] == 0).all()
+    assert entered[0, 100:].std() == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_flat_line_enters_as_nothing():
+    network = SizingNetwork(NetworkConfig(standardized=True))
+    assert (network.channels(torch.ones(1, 1251), torch.ones(1, 1251))[:, 0].abs() < 1e-3).all()
+
+
+def test_a_card_from_before_the_root_was_standardized_is_read_as_it_was():
+    old = NetworkConfig(standardized=False)
+    values = old.as_dict()
+    del values["standardized"]
+    assert NetworkConfig.from_dict(values) == old
+
+
+def test_convolutions_over_channels_side_by_side_are_those_of_one_dimension():
+    torch.manual_seed(0)
+    layer = _Convolution(6, 8, 9, stride=3, padding=4, bias=False)
+    x = torch.randn(3, 6, 50)
+    plain = torch.nn.functional.conv1d(x, layer.weight, None, 3, 4)
+    torch.testing.assert_close(layer(_side_by_side(x))[:, :, 0], plain)
