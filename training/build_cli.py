@@ -45,7 +45,7 @@ def build(
 ) -> None:
     """Make a model from nothing: simulate, train, calibrate, measure, write.
 
-    Under an hour on two cores; ten minutes with a large GPU, which goes through eighteen times
+    About an hour on two cores; ten minutes with a large GPU, which goes through eighteen times
     as many patterns. It can be stopped at any time and taken up with `--resume`.
     The learning curve is in `training_log.csv` beside the model.
 
