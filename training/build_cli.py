@@ -66,10 +66,12 @@ def build(
 
         from training.dataset import PatternSource
         from training.export import export
+        from training.memory import keep_freed_memory
         from training.own_solvents import read_solvents
         from training.train import Training
 
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         solvents = read_solvents(solvent or [], wavelength)
         used = _device(device)
         schedule, config = planned(used, steps, batch, wide=wide)

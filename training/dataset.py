@@ -89,7 +89,7 @@ class PatternSource:
     seed: int
     priors: Priors = field(default_factory=Priors)
     max_diameter_nm: float = 18.6
-    foreign_patterns: int = 1500
+    foreign_patterns: int = 3000
     solvents: Sequence[npt.NDArray[np.float32]] = ()
     device: str = "cpu"
     """Where patterns are made; on each kind of device a seed gives other patterns."""
