@@ -14,8 +14,8 @@ TRIM_ABOVE, MAP_ABOVE = 2**30, 2**25
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees, up to 1 GiB; False where the C library is not glibc.
 
-    Tensors of a step are some MB each and 100 MB together, which glibc gives back each time. Kept, a step of
-    training takes 5 % less time, and the process 0.13 GB more.
+    Tensors of a step are some MB each and 100 MB together, which glibc gives back each time. Kept,
+    a step of training takes 5 % less time, and the process 0.13 GB more.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is None:
