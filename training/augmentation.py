@@ -56,6 +56,11 @@ class Draw:
         return (self._flat() < probability).float()
 
 
+def rows_where(true: Tensor) -> Tensor:
+    """Give the indices of the rows of (n,) or (n, 1) that are true."""
+    return true.flatten().nonzero()[:, 0]
+
+
 def peak(q: Tensor, centre: Tensor, width: Tensor) -> Tensor:
     """Bell between a Gaussian and a Lorentzian, height 1."""
     u = ((q - centre) / width) ** 2
@@ -163,7 +168,7 @@ def texture(q: Tensor, d: Draw, probability: float = 0.2) -> Tensor:
     strength = d.happens(probability) * d.log_uniform(0.05, 0.7)
     weaker = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5], device=q.device)
     by_family = d.normals(7) * weaker
-    chosen = (strength > 0).flatten().nonzero()[:, 0]
+    chosen = rows_where(strength > 0)
     heights = (strength * by_family)[chosen][:, families]
     # Piecewise linear: level below the first node, back to none 1.5 1/Å after the last.
     ends = torch.tensor([0.0, 20.0], device=q.device)
@@ -228,6 +233,6 @@ def counting_noise(pattern: Tensor, q: Tensor, d: Draw, counts: Tensor) -> Tenso
     expected = (pattern.clamp_min(0.0) * counts * pixels).clamp_max(1e8)
     noisy = torch.poisson(expected, generator=d.generator) / (counts * pixels)
     noise = noisy - pattern.clamp_min(0.0)
-    shared = d.happens(0.25).flatten().nonzero()[:, 0]
+    shared = rows_where(d.happens(0.25))
     spread = torch.nn.functional.avg_pool1d(noise[shared][:, None], 3, 1, padding=1)[:, 0] * 1.5
     return pattern.clamp_min(0.0) + noise.index_copy(0, shared, spread)

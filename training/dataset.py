@@ -21,7 +21,7 @@ from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.inference.network import BIN, POINTS
 from qd_agent.scattering.form_factors import anomalous, f0
 from training import augmentation, observation
-from training.augmentation import Draw
+from training.augmentation import Draw, rows_where
 from training.cluster_table import Family, Truth, families
 from training.materials import foreign_bank
 from training.priors import Priors
@@ -223,18 +223,18 @@ class PatternSource:
         sphere, elongated, *shapes = self._families
         weights, truth = sphere.weights(mean, width)
         sums = self._tight.mixed(weights)[:, 0]
-        chosen = _rows(surface > 0)  # the others need no layers, which are most of the work
+        chosen = rows_where(surface > 0)  # the others need no layers, which are most of the work
         damp = torch.exp(-surface[chosen] * self._s2)[:, None]
         layers = sphere.mixed(weights[chosen])
         sums[chosen] = layers[:, 0] + damp * (layers[:, 1] + damp * layers[:, 2])
         atoms = weights @ sphere.atoms
         # The elongated are the same particles, so that a part of them may be so.
-        chosen = _rows(u < p.elongated)
+        chosen = rows_where(u < p.elongated)
         part = round_share[chosen, None, None]
         sums[chosen] = (1 - part) * elongated.mixed(weights[chosen])[:, 0] + part * sums[chosen]
         for index, shape in enumerate(shapes):
             low = p.elongated + p.shaped * index / len(shapes)
-            chosen = _rows((u >= low) & (u < low + p.shaped / len(shapes)))
+            chosen = rows_where((u >= low) & (u < low + p.shaped / len(shapes)))
             shares, averages = shape.weights(mean[chosen], width[chosen])
             sums[chosen] = shape.mixed(shares)[:, 0]
             atoms[chosen] = shares @ shape.atoms
@@ -271,11 +271,6 @@ class PatternSource:
         strain = strain + d.uniform(*p.surface_strain_nm) / truth.number[:, None].clamp(min=1.0)
         other = torch.where(d.happens(0.7) > 0, d.uniform(0.55, 0.97), d.uniform(1.025, 1.12))
         return torch.where(foreign, strain * other, strain)
-
-
-def _rows(chosen: Tensor) -> Tensor:
-    """Give the indices of rows of (n,) or (n, 1) that are true."""
-    return chosen.flatten().nonzero()[:, 0]
 
 
 def _mean_one(pattern: Tensor, coverage: Tensor) -> Tensor:

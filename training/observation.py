@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training import augmentation
-from training.augmentation import Draw
+from training.augmentation import Draw, rows_where
 
 MARGIN_MIN, MARGIN_MAX = 0.83, 15.40
 """Simulated Q range, 1/Å: the grid and what strain, scale and zero errors can pull into it."""
@@ -29,7 +29,7 @@ def fine_grid() -> npt.NDArray[np.float64]:
 def broadened(pattern: Tensor, sd: Tensor) -> Tensor:
     """Convolve (n, fine points) with a Gaussian of `sd` (n, 1), 1/Å: pixels, beam, sample."""
     wave = 2 * math.pi * torch.fft.rfftfreq(pattern.shape[1], d=FINE_STEP, device=pattern.device)
-    chosen = (sd > 0).flatten().nonzero()[:, 0]
+    chosen = rows_where(sd > 0)
     if not len(chosen):
         return pattern  # the transform of no rows is an error
     transform = torch.fft.rfft(pattern[chosen], dim=1) * torch.exp(-0.5 * (sd[chosen] * wave) ** 2)
@@ -51,7 +51,7 @@ def observe(pattern: Tensor, q: Tensor, strain: Tensor, d: Draw) -> Tensor:
     split = d.uniform(-0.003, 0.003) * d.uniform(0.0, 1.0) * d.happens(0.25)
     minor = d.uniform(0.1, 0.5)
     mixed = interpolated(pattern, q * scale + zero)
-    chosen = (split != 0).flatten().nonzero()[:, 0]
+    chosen = rows_where(split != 0)
     part = minor[chosen]
     other = q * scale[chosen] * (1.0 + split[chosen]) + zero[chosen]
     second = interpolated(pattern[chosen], other)
