@@ -187,7 +187,8 @@ def choose_limits(evidence: list[Evidence], good: Bool) -> Thresholds:
 
     return Thresholds(
         nothing=upper([e.nothing for e in kept], 0.25, 0.9),
-        foreign=upper([e.foreign for e in kept], 0.25, 0.9),
+        # The network is sure of good patterns, and unsure of strangers that resemble PbS.
+        foreign=upper([e.foreign for e in kept], 0.02, 0.9),
         significance=-upper([-e.significance for e in kept], -12.0, -5.0),
         misfit=upper([e.misfit for e in kept], 0.2, 1.0),
         relative_sd=upper([e.sd / e.diameter for e in kept], 0.15, 0.25),

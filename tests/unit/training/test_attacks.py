@@ -27,8 +27,8 @@ def by_name(name: str) -> Crystal:
 def test_unit_cells_hold_the_right_atoms():
     counts = {c.name: len(c.atoms) for c in crystals()}
     assert counts == {
-        "Ni": 4, "Au": 4, "CdSe zinc blende": 8, "CdSe wurtzite": 4, "CeO2": 12, "PbSe": 8,
-        "PbTe": 8,
+        "Ni": 4, "Au": 4, "CdSe zinc blende": 8, "CdS zinc blende": 8, "InP zinc blende": 8,
+        "HgS zinc blende": 8, "CdSe wurtzite": 4, "CeO2": 12, "PbSe": 8, "PbTe": 8,
     }  # fmt: skip
 
 
