@@ -193,11 +193,13 @@ def judge(evidence: Evidence, limits: Thresholds) -> Refusal | None:
 
 
 def _not_nanocrystals(e: Evidence, limits: Thresholds) -> Refusal | None:
-    if e.foreign > limits.foreign:
+    nothing = e.nothing > limits.nothing or e.significance < limits.significance
+    # Where both would refuse, the more probable of them says why.
+    if e.foreign > limits.foreign and not (nothing and e.nothing > e.foreign):
         return Refusal(
             Verdict.OUT_OF_DOMAIN,
             f"the pattern is not that of PbS nanocrystals of 1 to 11 nm (probability of "
-            f"something else {e.foreign:.2f}, misfit {e.misfit:.2f})",
+            f"something else {e.foreign:.2f}, limit {limits.foreign:.2f}; misfit {e.misfit:.2f})",
         )
     if e.nothing <= limits.nothing and e.significance < limits.significance and e.misfit > UNLIKE:
         return Refusal(
@@ -205,7 +207,7 @@ def _not_nanocrystals(e: Evidence, limits: Thresholds) -> Refusal | None:
             "there are reflections, but no PbS Debye pattern explains them (misfit "
             f"{e.misfit:.2f}): another phase beside it, or strong preferred orientation",
         )
-    if e.nothing > limits.nothing or e.significance < limits.significance:
+    if nothing:
         return Refusal(
             Verdict.NO_NANOCRYSTALS,
             f"no PbS reflections beyond a smooth background (probability of nothing "

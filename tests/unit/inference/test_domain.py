@@ -68,6 +68,20 @@ def test_each_kind_of_evidence_refuses(change: dict[str, float], verdict: Verdic
     assert "\n" not in refusal.reason
 
 
+@pytest.mark.parametrize(
+    ("nothing", "foreign", "verdict"),
+    [(0.6, 0.3, Verdict.NO_NANOCRYSTALS), (0.3, 0.6, Verdict.OUT_OF_DOMAIN),
+     (0.1, 0.05, Verdict.OUT_OF_DOMAIN)],
+)  # fmt: skip
+def test_what_is_more_probable_says_why_nothing_is_sized(
+    nothing: float, foreign: float, verdict: Verdict
+):
+    evidence = replace(GOOD, nothing=nothing, foreign=foreign)
+    refusal = judge(evidence, Thresholds(nothing=0.25, foreign=0.02))
+    assert refusal is not None
+    assert refusal.verdict is verdict
+
+
 def test_good_evidence_is_sized():
     assert judge(GOOD, Thresholds()) is None
 
