@@ -25,6 +25,7 @@ from training.augmentation import Draw, rows_where
 from training.cluster_table import Family, Truth, families
 from training.materials import foreign_bank
 from training.priors import Priors
+from training.zinc_blende import ZincBlende, lattice_scale, zinc_blende
 
 WAVELENGTHS = (
     0.16,
@@ -73,9 +74,11 @@ class Batch:
 
 
 @lru_cache(maxsize=1)
-def _tables(max_diameter_nm: float) -> tuple[Family, ...]:
+def _tables(max_diameter_nm: float) -> tuple[tuple[Family, ...], ZincBlende]:
     """Every cluster, tabulated once for all sources of a process (half a minute)."""
-    return families(max_diameter_nm, observation.fine_grid(), BIN * PUBLISHED_GRID.step)
+    q, width = observation.fine_grid(), BIN * PUBLISHED_GRID.step
+    lead_sulfide = families(max_diameter_nm, q, width)
+    return lead_sulfide, zinc_blende(lead_sulfide[0].diameters, q, width)
 
 
 @dataclass
@@ -97,8 +100,9 @@ class PatternSource:
     def __post_init__(self) -> None:
         """Put the tables of every cluster on the device."""
         q = observation.fine_grid()
-        tables = _tables(self.max_diameter_nm)
-        self._families = tuple(family.to(self.device) for family in tables)
+        lead_sulfide, other = _tables(self.max_diameter_nm)
+        self._families = tuple(family.to(self.device) for family in lead_sulfide)
+        self._zinc_blende = other.to(self.device)
         self._tight = self._families[0].without_layers()
         self._s2 = self._tensor((q / (4 * math.pi)) ** 2)
         self._fine = self._tensor(q)
@@ -134,13 +138,17 @@ class PatternSource:
         d = Draw(self._generator, size)
         p, q = self.priors, self._q
         kind = self._kinds(d)
-        rock_salt = (kind == 2) & (d.happens(p.other_lattice) > 0)
+        u = d.uniform(0.0, 1.0)
+        rock_salt = (kind == 2) & (u < p.other_lattice)
+        blende = (kind == 2) & ~rock_salt & (u < p.other_lattice + p.zinc_blende)
         coverage, instrument = augmentation.window(q, d)
         crystal, truth = self._nanocrystals(d)
+        crystal = self._with_zinc_blende(crystal, rows_where(blende))
         resolution = augmentation.broadening(d, instrument)
         crystal = observation.broadened(crystal, resolution)
-        crystal = observation.observe(crystal, q, self._strain(d, truth, rock_salt), d)
-        signal = torch.where((kind == 2) & ~rock_salt, self._strangers(d), crystal)
+        strain = torch.where(blende, lattice_scale(p, d), self._strain(d, truth, rock_salt))
+        crystal = observation.observe(crystal, q, strain, d)
+        signal = torch.where((kind == 2) & ~rock_salt & ~blende, self._strangers(d), crystal)
         fraction = self._fraction(d, kind) * (kind != 1)
         liquid = _mean_one(self._background(d), coverage)
         pattern = fraction * _mean_one(signal, coverage) + (1 - fraction) * liquid
@@ -208,6 +216,12 @@ class PatternSource:
             + sulfur2 * (atoms[:, 1:] + sulfur**2 * interference[:, 2])
         )
         return pattern / pattern.mean(dim=1, keepdim=True), truth
+
+    def _with_zinc_blende(self, patterns: Tensor, chosen: Tensor) -> Tensor:
+        """Put ensembles of zinc blende in the place of the rows `chosen`."""
+        d, p = Draw(self._generator, len(chosen)), self.priors
+        weights, _ = self._families[0].weights(d.uniform(*p.diameter_nm), d.uniform(*p.dispersion))
+        return patterns.index_copy(0, chosen, self._zinc_blende.patterns(weights, p, d))
 
     def _ensembles(self, d: Draw) -> tuple[Tensor, Tensor, Truth]:
         """Sums of the average particles (n, 3, nq), their atoms (n, 2), their averages."""

@@ -1,9 +1,7 @@
 """Patterns that are not PbS, random, so that the network meets what it must refuse.
 
-Mostly positions and shapes matter: powder lines of common lattices with any lattice parameter,
-width and intensities, single steps and bumps, and combs of ripples. Zinc blende, as which the other
-semiconductors of quantum dots crystallize, has its own intensities: where its lattice parameter is
-near that of PbS, they tell it from rock salt. Named materials serve the tests.
+Only positions and shapes matter: powder lines of common lattices with any lattice parameter, width
+and intensities, single steps and bumps, and combs of ripples. Named materials serve the tests.
 """
 
 from __future__ import annotations
@@ -11,19 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.scattering.form_factors import f0
-
 Float = npt.NDArray[np.float64]
 
 PBS_BAND = (5.78, 6.08)
 """Cubic parameters (Å) that a rock-salt-like foreign powder must not have: PbS itself, strained."""
-
-SEMICONDUCTORS = (5.3, 6.6)
-"""Cubic parameters (Å) of zinc blende: from ZnS (5.41) by CdS (5.83), InP (5.87), CdSe (6.05) and
-InAs (6.06) to CdTe (6.48)."""
-
-CATIONS, ANIONS = ("Zn", "Cd", "Hg", "Ga", "In"), ("P", "As", "Sb", "S", "Se", "Te")
-"""What they are made of."""
 
 NAMED: dict[str, tuple[str, float]] = {
     "CeO2": ("fcc", 5.411),
@@ -69,28 +58,8 @@ def powder(q: Float, lattice: str, a: float, width: float, rng: np.random.Genera
     """Powder pattern of mean 1 with random structure factors and Debye-Waller damping."""
     centres, planes = reflections(lattice, a)
     strength = rng.uniform(0.1, 1.0, centres.size) * planes / centres**2
-    return _over_a_slope(q, centres, strength, width, rng)
-
-
-def zinc_blende(q: Float, a: float, width: float, rng: np.random.Generator) -> Float:
-    """Powder pattern of mean 1 of any of CATIONS with any of ANIONS, a in Å.
-
-    Their waves add where h + k + l is 4n, are in quadrature where it is odd, and in opposition
-    where it is 4n + 2 (International Tables; the sum of squares modulo 8 is 0, 3 and 4 there).
-    """
-    centres, planes = reflections("fcc", a)
-    rest = np.rint((centres * a / (2 * np.pi)) ** 2) % 8
-    one, other = (f0(str(rng.choice(kind)), centres) for kind in (CATIONS, ANIONS))
-    opposed, added = (one - other) ** 2, (one + other) ** 2
-    factor = np.select([rest == 0, rest == 4], [added, opposed], one**2 + other**2)
-    return _over_a_slope(q, centres, factor * planes / centres**2, width, rng)
-
-
-def _over_a_slope(
-    q: Float, centres: Float, strength: Float, width: float, rng: np.random.Generator
-) -> Float:
-    damping = np.exp(-2.0 * rng.uniform(0.3, 1.5) * (centres / (4 * np.pi)) ** 2)
-    pattern = lines(q, centres, strength * damping, width)
+    strength *= np.exp(-2.0 * rng.uniform(0.3, 1.5) * (centres / (4 * np.pi)) ** 2)
+    pattern = lines(q, centres, strength, width)
     pattern += rng.uniform(0.0, 0.3) * pattern.max() * np.exp(-q / rng.uniform(3, 12))
     return pattern / pattern.mean()
 
@@ -104,9 +73,7 @@ def named(q: Float, name: str, crystallite_nm: float, rng: np.random.Generator) 
 def foreign(q: Float, rng: np.random.Generator) -> Float:
     """Any foreign pattern, shape (nq,), mean 1."""
     kind = rng.random()
-    if kind < 0.2:
-        return zinc_blende(q, rng.uniform(*SEMICONDUCTORS), _any_width(rng), rng)
-    if kind < 0.6:
+    if kind < 0.55:
         return _random_powder(q, rng)
     if kind < 0.8:
         centres = rng.uniform(0.8, 15.0, rng.integers(1, 30))
@@ -127,12 +94,7 @@ def _random_powder(q: Float, rng: np.random.Generator) -> Float:
     a = rng.uniform(2.7, 7.2)
     while lattice == "fcc" and PBS_BAND[0] < a < PBS_BAND[1]:
         a = rng.uniform(2.7, 7.2)
-    return powder(q, lattice, a, _any_width(rng), rng)
-
-
-def _any_width(rng: np.random.Generator) -> float:
-    """FWHM of lines, 1/Å: crystallites of 1 to 40 nm."""
-    return 10.0 ** rng.uniform(-1.8, -0.3)
+    return powder(q, lattice, a, 10.0 ** rng.uniform(-1.8, -0.3), rng)
 
 
 def foreign_bank(q: Float, count: int, seed: int) -> npt.NDArray[np.float32]:

@@ -39,8 +39,17 @@ class Priors:
     counts: tuple[float, float] = (20.0, 1e5)
     """Mean counts per point of the published grid."""
     nothing: float = 0.08
-    foreign: float = 0.08
-    other_lattice: float = 0.4
+    foreign: float = 0.1
+    other_lattice: float = 0.35
     """Of the foreign patterns: rock-salt nanocrystals of a clearly different lattice parameter."""
+    zinc_blende: float = 0.3
+    """Of the foreign patterns: nanocrystals of zinc blende, as other quantum dots are."""
+    zinc_blende_lattices: tuple[float, float] = (0.9, 1.12)
+    """Their lattice parameter over that of PbS, for one half of them: from ZnS (5.41 Å) by CdS
+    (5.83), InP (5.87), CdSe (6.05) and InAs (6.06) to CdTe (6.48) and beyond."""
+    near_lattices: tuple[float, float] = (0.97, 1.03)
+    """The same for the other half: there intensities alone tell them from PbS."""
+    b_foreign: tuple[float, float] = (0.3, 1.8)
+    """B of their atoms, Å²."""
     own_solvent: float = 0.5
     """How often the liquid is one of the user's measured ones, where there are any."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.materials import NAMED, PBS_BAND, foreign_bank, named, reflections, zinc_blende
+from training.materials import NAMED, PBS_BAND, foreign_bank, named, reflections
 
 Q = np.arange(0.99, 15.0, 0.0112)
 
@@ -29,14 +29,3 @@ def test_a_bank_is_seeded_finite_and_of_mean_one():
     np.testing.assert_array_equal(bank, foreign_bank(Q, 30, seed=4))
     assert np.isfinite(bank).all()
     np.testing.assert_allclose(bank.mean(axis=1), 1.0, rtol=0.02)
-
-
-def test_zinc_blende_lacks_what_rock_salt_shows_second():
-    """Of 111, 200 and 220, the second is weak: the two kinds of atoms oppose each other there."""
-    a = 5.936
-    for seed in range(20):
-        pattern = zinc_blende(Q, a, 0.02, np.random.default_rng(seed))
-        first, second, third = (
-            pattern[np.abs(Q - 2 * np.pi / a * np.sqrt(m)).argmin()] for m in (3, 4, 8)
-        )
-        assert second < third < first
