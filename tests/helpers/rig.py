@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import redis
+
+from simulated_beamline.layout import pilatus_1m, pixels_of, write_calibration
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 180.0
@@ -128,18 +129,13 @@ class Rig:
             assert time.monotonic() < deadline, "the beamline has written no PONI"
             time.sleep(0.05)
 
-    def calibrate(self) -> tuple[int, int]:
-        """Let a beamline write PONI and mask, and end it; give the detector's shape."""
-        growth = ["growth", "--frames", "1", "--darks", "0", "--binning", "4"]
-        # At an address of its own: somebody may publish at ours already.
-        outlets = ["--zmq", "tcp://127.0.0.1:0", "--wait-for-subscriber", f"{SUBSCRIBER_S}"]
-        command = [*growth, *outlets, "--output", str(self.beamline_folder)]
-        beamline = self._start(["-m", "simulated_beamline", *command], None)
-        self.wait_for_calibration(beamline)
-        beamline.kill()
-        beamline.communicate()
-        height, width = np.load(self.beamline_folder / "mask.npy").shape
-        return int(height), int(width)
+    def calibrate(self, binning: int = 4) -> tuple[int, int]:
+        """Write PONI and mask as a beamline does; give the detector's shape."""
+        detector = pilatus_1m(binning)
+        masked = pixels_of(detector, seed=1).masked
+        write_calibration(self.beamline_folder, detector.poni(), masked)
+        rows, columns = detector.shape
+        return rows, columns
 
     def _start(self, command: Sequence[str], env: Mapping[str, str] | None):
         process = subprocess.Popen(

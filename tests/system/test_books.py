@@ -1,8 +1,6 @@
 """The books agree with the world again, whatever was missed, emptied or set aside."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,9 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.helpers.commands import ended
 from tests.helpers.documents import RunOfDocuments
 from tests.helpers.publisher import Publisher, publishing
-from tests.helpers.rig import ROOT, Rig, read_until
+from tests.helpers.rig import Rig, read_until
 from tests.helpers.servers import running_tiled, tiled_client
 
 pytestmark = pytest.mark.system
@@ -25,13 +24,9 @@ def publisher(rig: Rig):
         yield made
 
 
-def qd(*arguments: str) -> str:
-    command = [sys.executable, "-m", "qd_agent", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=400
-    )
+def qd(*arguments: object) -> str:
+    done = ended(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
     return done.stdout
 
 

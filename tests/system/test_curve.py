@@ -1,33 +1,31 @@
 """Encrypted documents end to end: wrong keys are said in log and status, right keys give sizes."""
 
-import subprocess
-import sys
 import time
 
 import pytest
 
-from tests.helpers.rig import ROOT, Rig, read_until
+from tests.helpers.commands import ended
+from tests.helpers.rig import Rig, read_until
 
 pytestmark = pytest.mark.system
 
 
-def qd(*arguments: str) -> str:
-    command = [sys.executable, "-m", "qd_agent", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+def qd(*arguments: object) -> str:
+    done = ended(*arguments)
     return done.stdout + done.stderr
 
 
 def status_with(rig: Rig, words: str) -> str:
     deadline = time.monotonic() + 120  # a look takes seconds, on a slow machine ten
-    while words not in (text := qd("status", str(rig.folder / "agent.yaml"))):
+    while words not in (text := qd("status", rig.folder / "agent.yaml")):
         assert time.monotonic() < deadline, text
     return text
 
 
 def test_wrong_keys_are_said_and_right_keys_give_every_frame(rig: Rig):
     ours, strangers = rig.folder / "ours", rig.folder / "strangers"
-    assert "publisher.key_secret  for the publisher alone" in qd("keys", str(ours))
-    qd("keys", str(strangers))
+    assert "publisher.key_secret  for the publisher alone" in qd("keys", ours)
+    qd("keys", strangers)
     keys = ["--curve-key", f"{ours}/publisher.key_secret", "--curve-clients", f"{ours}/clients"]
     beamline = rig.start_beamline("growth", "--frames", "3", "--binning", "4", *keys)
     rig.wait_for_calibration(beamline)

@@ -2,15 +2,14 @@
 
 import json
 import math
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.helpers.rig import ROOT, Rig
+from tests.helpers.commands import ended, qd_agent
+from tests.helpers.rig import Rig
 
 pytestmark = pytest.mark.system
 
@@ -85,10 +84,10 @@ def test_status_shows_the_agent_while_it_lives(rig: Rig):
     agent, beamline = rig.start_both(*growth(2), "--binning", "4")
     beamline.wait(timeout=120)
     assert len(rig.predictions(2)) == 2
-    command = [sys.executable, "-m", "qd_agent", "status", str(rig.folder / "agent.yaml")]
+    command = ("status", rig.folder / "agent.yaml")
     deadline = time.monotonic() + 120  # a look takes seconds, on a slow machine ten
     while True:  # the heartbeat comes every two seconds
-        done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+        done = ended(*command, "--json")
         agents = json.loads(done.stdout) if done.returncode == 0 else []
         known = [(agent["seen"], agent["sink_tiled"]) for agent in agents]
         if known == [("2", "up")] or time.monotonic() > deadline:
@@ -96,13 +95,12 @@ def test_status_shows_the_agent_while_it_lives(rig: Rig):
     assert done.returncode == 0, done.stderr
     assert agents[0]["agent_id"] == "test-agent"
     assert known == [("2", "up")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    shown = ended(*command)
     assert "2 seen" in shown.stdout
     rig.terminate(agent)
-    gone = subprocess.run(command, capture_output=True, text=True, check=False)
+    gone = ended(*command)
     assert gone.returncode == 2
     assert "is the agent up?" in gone.stderr
-    assert "Traceback" not in gone.stderr
 
 
 def test_measured_patterns_as_frames_agree_with_their_files(rig: Rig, reference: Path):
@@ -113,9 +111,8 @@ def test_measured_patterns_as_frames_agree_with_their_files(rig: Rig, reference:
     found = {p["key"]["seq_num"]: p for p in rig.predictions(len(files))}
     names = {line["seq_num"]: line["file"] for line in rig.truth()}
     assert sorted(names.values()) == [file.name for file in files]
-    command = [sys.executable, "-m", "qd_agent", "size", "--json", *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    by_file = {Path(a["path"]).name: a for a in map(json.loads, done.stdout.splitlines())}
+    said = qd_agent("size", "--json", *files).splitlines()
+    by_file = {Path(a["path"]).name: a for a in map(json.loads, said)}
     for number, name in names.items():
         streamed, direct = found[number], by_file[name]
         print(name, streamed["verdict"], streamed["diameter_nm"], direct["diameter_nm"])  # noqa: T201

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.helpers.commands import ended
 from tests.helpers.rig import ROOT, Rig
 
 pytestmark = pytest.mark.system
@@ -21,17 +22,14 @@ def test_a_recorded_run_is_replayed_and_what_cannot_be_is_said_in_one_line(rig: 
     assert beamline.wait(timeout=90) == 0, beamline.communicate()[1]
     assert recorder.wait(timeout=60) == 0
 
-    def replay(origin: str):
-        command = [sys.executable, "-P", "-m", "qd_agent", "replay", origin, "--json"]
-        command += ["--config", str(config)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-    done = replay(recording)
+    command = [sys.executable, "-P", "-m", "qd_agent", "replay", recording, "--json"]
+    command += ["--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [p["key"]["seq_num"] for p in found] == [1, 2, 3]
     assert {p["key"]["run_uid"] for p in found} == {line["run_uid"] for line in rig.truth()}
     for origin in ("nowhere", str(rig.folder / "none.jsonl")):
-        said = replay(origin)
+        said = ended("replay", origin, "--json", "--config", config)
         assert said.returncode == 2
         assert len(said.stderr.strip().splitlines()) == 1

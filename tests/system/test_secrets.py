@@ -1,15 +1,13 @@
 """Secrets stay where they are: in no log, status, heartbeat, check, error or process list."""
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.helpers.rig import ROOT, Rig, read_until
+from tests.helpers.commands import ended
+from tests.helpers.rig import Rig, read_until
 from tests.helpers.servers import redis_client, running_redis, running_tiled
 from tests.helpers.tls import Authority, encrypted
 
@@ -29,15 +27,7 @@ class Said:
 
 
 def qd(said: Said, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    command = [sys.executable, "-m", "qd_agent", *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-    )
+    done = ended(*arguments, env=env)
     said.text[" ".join(arguments) + f" ({len(said.text)})"] = done.stdout + done.stderr
     return done.returncode, done.stdout + done.stderr
 
