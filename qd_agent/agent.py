@@ -16,7 +16,7 @@ import structlog
 from qd_agent.answers import Answers, Patience, Stages
 from qd_agent.companions import Companions
 from qd_agent.core.errors import BadFrame
-from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.frame import FrameKey, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.core.ports import Document
 from qd_agent.core.prediction import Prediction, Provenance
 from qd_agent.documents import open_keepsakes
@@ -36,6 +36,10 @@ class DocumentRouter(Protocol):
 
     def waiting_darks(self) -> list[Happening]:
         """Give the darks that wait for their event; they do so no longer."""
+        ...
+
+    def remember(self, taken: Iterable[tuple[FrameKey, float]]) -> None:
+        """Take frames for known that an earlier process took, by key and time (UTC epoch s)."""
         ...
 
 
@@ -136,6 +140,8 @@ class Agent:
         and show which frames were missed meanwhile.
         """
         self.note_all(self._ledger.kept_documents())
+        # Events are not kept: whether one of a number that comes again is a repeat, its time tells.
+        self._router.remember(self._ledger.taken())
         # Their events may have come to the old process, and frames in the books need them.
         self.take(self._router.waiting_darks())
         return self._ledger.adopt()
@@ -166,13 +172,19 @@ class Agent:
             return
         self._closed.add(run.run_uid)
         self._keepsakes.forget(run.run_uid)
-        counts = self._ledger.account(run.run_uid).as_counts()
-        announced = sum(frames.get(stream, events) for stream, events in expected.items())
+        (record,) = self._ledger.runs(run.run_uid)
+        counts = record.account.as_counts()
         log = _log.info
-        if counts["seen"] < announced or run.assumed:
+        if record.missing or run.assumed:
             self._ledger.agenda.add(run.run_uid, time.time())
             log = _log.warning
-        log("run closed", run=run.run_uid, status=run.exit_status, expected=announced, **counts)
+        log(
+            "run closed",
+            run=run.run_uid,
+            status=run.exit_status,
+            expected=record.expected,
+            **counts,
+        )
 
     def _forget_closed_runs(self) -> None:
         # Not at the stop itself: frames that it made known, or that are away, still need the dark.

@@ -71,9 +71,10 @@ class Resource:
 
     @property
     def file(self) -> tuple[str, str]:
-        """What tells whether two resources are the same: URI, and dataset or name of files."""
-        name = "" if self.template is None else self.template.name(0)
-        return self.uri, self.dataset + name
+        """What tells whether two resources are the same: URI (of the first file), and dataset."""
+        # Folder and name may be told apart in more than one place: `dir` `/a_0`, or `dir/` `a_0`.
+        uri = self.uri if self.template is None else self.template.uri(self.uri, 0)
+        return uri, self.dataset
 
     @property
     def countable(self) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from qd_agent.core.errors import BadFrame
-from qd_agent.core.frame import FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.core.frame import FrameKey, FrameReference, Happening, RunClosed, RunOpened
 from qd_agent.documents.layout import read_descriptor
 from qd_agent.documents.metadata import Metadata
 from qd_agent.documents.metadata_settings import MetadataSettings
@@ -160,6 +160,16 @@ class Router:
         """Give the darks of all runs that wait for their event; they do so no longer."""
         darks = [d for run in self._runs.values() for d in run.release(darks_only=True)]
         return self._metadata.complete(darks)
+
+    def remember(self, taken: Iterable[tuple[FrameKey, float]]) -> None:
+        """Take frames for known that an earlier process took, by key and time (UTC epoch s).
+
+        That tells an event which comes again from one of its number that was taken again.
+        """
+        for key, when in taken:
+            run = self._runs.get(key.run_uid)
+            if run is not None:
+                run.remember(key, when)
 
     def _after_their_darks(self, happenings: list[Happening]) -> list[Happening]:
         """Let a run's darks wait for their events no longer once a frame needs them."""

@@ -16,7 +16,7 @@ from qd_agent.documents.resources import Resource
 from qd_agent.documents.track import MAX_BREAKS, Track
 
 OUT_OF_TILED = "event-"
-"""How the uids of events begin that were read out of Tiled, which does not keep their own."""
+"""How the uids of events begin that were read out of Tiled or the books, which do not keep them."""
 MAX_NAMES = 10_000
 """Most descriptors, and most stream_resources, of one run."""
 
@@ -203,8 +203,11 @@ class Run:
         self, descriptor: Descriptor, event: Event, data: Mapping[str, object]
     ) -> Iterator[FrameReference]:
         """Take in an event: give the frames that waited for it and those inside it."""
-        for announced in self._pop((descriptor.stream, event.seq_num)):
-            yield from self._frames(announced, event)
+        waiting = self._pop((descriptor.stream, event.seq_num))
+        # Where an event was taken again before the first one's document came, either may be it.
+        certain = len({announced.take for announced in waiting}) <= 1
+        for announced in waiting:
+            yield from self._frames(announced, event if certain else replace(event, readings={}))
         for key in descriptor.images.values():
             # What lies in a file is named by text, unless somebody has filled it in already.
             value = data.get(key.name)
@@ -309,9 +312,15 @@ class Run:
                 descriptor=descriptor.uid,
             )
 
+    def remember(self, key: FrameKey, when: float) -> None:
+        """Take a frame for known whose event an earlier process took; its uid was not kept."""
+        uids = self._inline_uids.setdefault((key.stream, key.data_key, key.seq_num), [])
+        if (OUT_OF_TILED, when) not in uids:
+            uids.append((OUT_OF_TILED, when))
+
 
 def _is_known(event: Event, known: Sequence[tuple[str, float]]) -> bool:
-    """Tell whether an event has come before; Tiled forgets uids, and keeps times exactly."""
+    """Tell whether an event has come before; Tiled and the books forget uids, and keep times."""
     return any(
         uid == event.uid or (when == event.time and OUT_OF_TILED in (uid[:6], event.uid[:6]))
         for uid, when in known

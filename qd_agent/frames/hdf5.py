@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, Unavailable
 from qd_agent.core.frame import Frame, FrameReference, Hdf5Location
 from qd_agent.frames.checks import check_declared, check_image
-from qd_agent.frames.hdf5_chunks import check_chunks, check_written, is_in_last_chunk
+from qd_agent.frames.hdf5_chunks import check_chunks, check_written, is_in_last_chunk, written_rows
 from qd_agent.frames.hdf5_links import Search
 from qd_agent.frames.paths import resolve
 from qd_agent.frames.patience import LONGEST_PAUSE_S, Patience, reason_of
@@ -66,17 +66,20 @@ class Hdf5Reader:
         return Frame(reference, image)
 
     def length(self, location: Hdf5Location) -> int:
-        """Give the number of frames in a dataset, as it is now.
+        """Give the number of frames that have been written to a dataset so far.
 
         Raises:
             BadFrame: not allowed, or no stack of images.
-            Unavailable: it cannot be opened now.
+            Unavailable: it cannot be opened now, or does not tell which of its frames are written.
         """
         path = resolve(location.uri, self._settings)
         self._drop(path)
         search = Search(self._settings)
         try:
-            shape = search.dataset(path, location.dataset).shape
+            dataset = search.dataset(path, location.dataset)
+            shape = dataset.shape
+            if shape is not None and len(shape) >= 2:
+                shape = (written_rows(dataset), *shape[1:])
         except _HDF5_FAILURES as error:
             raise Unavailable(f"{path} cannot be opened: {reason_of(error)}") from error
         finally:

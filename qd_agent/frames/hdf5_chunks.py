@@ -79,6 +79,33 @@ def check_written(dataset: h5py.Dataset, row: Sequence[int]) -> None:
             raise Unavailable(f"row {row[0]} of dataset {dataset.name!r} is not written yet")
 
 
+def written_rows(dataset: h5py.Dataset) -> int:
+    """Count the rows up to the last one that is in the file.
+
+    Many writers make a dataset as long as the scan is to be, before its first frame.
+
+    Raises:
+        Unavailable: it is not chunked, and so was made with its length, or has too many chunks.
+    """
+    shape, chunks = dataset.shape, dataset.chunks
+    if chunks is None:
+        grows = dataset.maxshape is not None and dataset.maxshape[0] is None
+        if dataset.is_virtual and grows:  # as long as its sources are
+            return int(shape[0])
+        raise Unavailable(
+            f"dataset {dataset.name!r} has had its length from the start; it does not tell how "
+            "many frames were taken"
+        )
+    beyond = (0,) * (len(shape) - 1)
+    last = (int(shape[0]) - 1) // chunks[0]
+    for chunk in range(last, max(-1, last - MAX_CHUNKS), -1):
+        if dataset.id.get_chunk_info_by_coord((chunk * chunks[0], *beyond)).byte_offset is not None:
+            return min(int(shape[0]), (chunk + 1) * chunks[0])
+    if last >= MAX_CHUNKS:
+        raise Unavailable(f"of dataset {dataset.name!r} more than {MAX_CHUNKS} chunks are empty")
+    return 0
+
+
 def is_in_last_chunk(dataset: h5py.Dataset, row: Sequence[int]) -> bool:
     """Tell whether a frame shares the dataset's last chunk, which a writer fills bit by bit."""
     chunks, shape = dataset.chunks, dataset.shape

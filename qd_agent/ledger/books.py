@@ -22,6 +22,7 @@ from qd_agent.ledger.records import (
     Request,
     RunRecord,
     SetAside,
+    expected_by_stream,
     expected_frames,
     reference_from_json,
     reference_to_json,
@@ -124,7 +125,21 @@ class Books:
             note=str(note),
             checked=float(str(checked)),
             assumed=bool(stop.get("assumed")),
+            missing=self._missing(str(uid), expected_by_stream(stop)),
         )
+
+    def _missing(self, run_uid: str, expected: Mapping[str, tuple[int, int]]) -> int:
+        """Count what was announced (events and their frames, by stream) and was never seen."""
+        unseen = {stream: frames for stream, (_, frames) in expected.items()}
+        for stream, seq_num, count in self._db.rows(
+            "SELECT stream, seq_num, COUNT(*) FROM (SELECT DISTINCT stream, data_key, seq_num, idx "
+            "FROM frames WHERE run_uid = ?) GROUP BY stream, seq_num",
+            run_uid,
+        ):
+            events, frames = expected.get(str(stream), (0, 0))
+            if 1 <= int(str(seq_num)) <= events:
+                unseen[str(stream)] -= min(int(str(count)), frames // events)
+        return sum(unseen.values())
 
     def note(self, run_uid: str, note: str) -> None:
         """Write down what was found when an open run was looked into."""

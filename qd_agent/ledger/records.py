@@ -65,6 +65,8 @@ class RunRecord:
         note: of an open run: what was found when it was looked into.
         checked: UTC epoch s of that look; 0 when there was none.
         assumed: whether no stop document says that it ended.
+        missing: frames that were counted and never seen, by stream and sequence number: one that
+            was taken again stands for no other one.
     """
 
     uid: str
@@ -75,16 +77,12 @@ class RunRecord:
     note: str
     checked: float
     assumed: bool = False
+    missing: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether the run has ended and no frame that its stop counts is missing."""
         return self.exit_status is not None and not self.missing and not self.assumed
-
-    @property
-    def missing(self) -> int:
-        """Number of frames that were counted and never seen."""
-        return max(0, (self.expected or 0) - self.account.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +132,18 @@ class Todo:
 
 def expected_frames(stop: Mapping[str, object]) -> int:
     """Count the frames that a stop announces; a stream of unknown layout has one an event."""
+    return sum(total for _, total in expected_by_stream(stop).values())
+
+
+def expected_by_stream(stop: Mapping[str, object]) -> dict[str, tuple[int, int]]:
+    """Give the events of each stream that a stop announces, and how many frames they hold."""
     events, frames = stop.get("expected"), stop.get("frames")
     known = frames if isinstance(frames, Mapping) else {}
     counted = events if isinstance(events, Mapping) else {}
-    return sum(int(str(known.get(stream, count))) for stream, count in counted.items())
+    return {
+        str(stream): (int(str(count)), int(str(known.get(stream, count))))
+        for stream, count in counted.items()
+    }
 
 
 def stop_to_json(run: RunClosed) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from qd_agent.core.frame import FrameReference, RunClosed, RunOpened
+from qd_agent.core.frame import FrameKey, FrameReference, RunClosed, RunOpened
 from qd_agent.core.prediction import Prediction, Verdict
 from qd_agent.ledger.books import DARK, SAMPLE
 from qd_agent.ledger.outbox import CLOSED, OPENED
@@ -179,6 +179,15 @@ class Ledger(Waiting):
         """Give name and body of the documents kept of runs that are not closed, in order."""
         rows = self._db.rows("SELECT name, body FROM documents ORDER BY id")
         return [(str(name), json.loads(str(body))) for name, body in rows]
+
+    def taken(self) -> list[tuple[FrameKey, float]]:
+        """Give key and time (UTC epoch s) of every frame of runs that are not closed, in order."""
+        rows = self._db.rows(
+            "SELECT reference FROM frames WHERE run_uid IN (SELECT uid FROM runs WHERE closed IS "
+            "NULL) ORDER BY id"
+        )
+        references = (reference_from_json(str(text), None) for (text,) in rows)
+        return [(reference.key, reference.time) for reference in references]
 
     def darks(self, run_uid: str) -> list[FrameReference]:
         """Give the dark frames of a run, in the order they were seen."""

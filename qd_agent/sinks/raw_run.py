@@ -9,6 +9,7 @@ that file are not announced: none is better than a light one taken for a dark on
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -64,15 +65,13 @@ def _documents(node: Any, had: Mapping[str, int] | None) -> list[Document] | Non
     run_uid = str(start["uid"])
     streams = [read_stream(name, child, run_uid, had) for name, child in streams_of(node).items()]
     documents: list[Document] = [("start", dict(start))]
-    documents += [("descriptor", dict(stream.descriptor)) for stream in streams]
+    documents += [("descriptor", dict(d)) for stream in streams for d in stream.descriptors]
     # As in a live run, what was read before the frames (a baseline) is told before them.
-    telling = [s for s in streams if not s.has_frames]
-    documents += _events_of(telling)
-    for data_key in dict.fromkeys(key for stream in streams for key in stream.detectors):
-        sharing = [stream for stream in streams if data_key in stream.detectors]
-        documents += _frames_of(data_key, sharing, run_uid)
-    documents += _events_of([s for s in streams if s.has_frames])
+    for stream in streams:
+        if not stream.has_frames:
+            documents += [("event", _event_document(e, stream)) for e in stream.events]
     stop = metadata.get("stop")
+    documents += _frames_of(streams, run_uid, is_open=not isinstance(stop, Mapping))
     # Who says what was had comes again for the rest, and gets the stop then.
     comes_again = had is not None and not all(stream.has_all for stream in streams)
     if isinstance(stop, Mapping) and not comes_again:
@@ -80,35 +79,99 @@ def _documents(node: Any, had: Mapping[str, int] | None) -> list[Document] | Non
     return documents
 
 
-def _events_of(streams: Sequence[RawStream]) -> list[Document]:
-    return [("event", _event_document(e, stream.uid)) for stream in streams for e in stream.events]
+def _frames_of(streams: Sequence[RawStream], run_uid: str, *, is_open: bool) -> list[Document]:
+    """Announce the frames of every detector, and tell the events of their streams.
+
+    Where a stream has a row for each of its events, each row is told before its event, as live: an
+    event that was taken again (a rewound plan) has the number of the first one.
+    """
+    documents: list[Document] = []
+    rows: dict[str, dict[str, list[_Datum]]] = {}
+    for data_key in dict.fromkeys(key for stream in streams for key in stream.detectors):
+        sharing = [stream for stream in streams if data_key in stream.detectors]
+        for resource, theirs in _files_of(data_key, sharing, run_uid, is_open=is_open):
+            documents.append(("stream_resource", resource))
+            for stream, row, number in theirs:
+                datum = _datum(str(resource["uid"]), stream.uid, row, number)
+                rows.setdefault(stream.uid, {}).setdefault(data_key, []).append(datum)
+    told: list[tuple[float, list[Document]]] = []
+    for stream in streams:
+        if stream.has_frames:
+            told += _rows_and_events(stream, list(rows.get(stream.uid, {}).values()))
+    return documents + [document for _, some in sorted(told, key=_time) for document in some]
 
 
-def _frames_of(data_key: str, sharing: Sequence[RawStream], run_uid: str) -> list[Document]:
-    """Announce the frames of one detector, in all streams that have it."""
+def _rows_and_events(
+    stream: RawStream, rows: Sequence[Sequence[_Datum]]
+) -> list[tuple[float, list[Document]]]:
+    """Tell each event after its rows of every detector, where these match; else after all.
+
+    With the time of each event, or of a later one before it, so that what several streams have in
+    one file comes in the order of its rows.
+    """
+    numbers = [event.seq_num for event in stream.events]
+    matching = all(
+        [doc["seq_nums"]["start"] for _, doc in some] == numbers[: len(some)] for some in rows
+    )
+    events = [("event", _event_document(event, stream)) for event in stream.events]
+    if not matching:
+        # Of which configuration a row is, its event's time tells: none is better than a wrong one.
+        certain = [datum for some in rows for datum in some if len(stream.descriptors) == 1]
+        return [(0.0, [*certain, *events])]
+    told: list[tuple[float, list[Document]]] = []
+    latest = 0.0  # UTC epoch s
+    for place, (event, document) in enumerate(zip(stream.events, events, strict=True)):
+        latest, descriptor = max(latest, event.time), document[1]["descriptor"]
+        mine = [some[place] for some in rows if place < len(some)]
+        data = [(name, {**doc, "descriptor": descriptor}) for name, doc in mine]
+        told.append((latest, [*data, document]))
+    return told
+
+
+def _time(told: tuple[float, object]) -> float:
+    return told[0]
+
+
+_Row = tuple[RawStream, int, int]
+"""Stream, row of the file, sequence number."""
+_Datum = tuple[str, dict[str, Any]]
+
+
+def _files_of(
+    data_key: str, sharing: Sequence[RawStream], run_uid: str, *, is_open: bool
+) -> list[tuple[dict[str, object], list[_Row]]]:
+    """Give the files of one detector, in all streams that have it, and what their rows are."""
     found = [
         (stream, stream.datasets[data_key]) for stream in sharing if data_key in stream.datasets
     ]
     files = list(dict.fromkeys(dataset.file for _, dataset in found))
     if len(files) > 1 and len(found) < len(sharing):
         return []  # one of the files holds the frames of a stream that does not say which
-    documents: list[Document] = []
+    made: list[tuple[dict[str, object], list[_Row]]] = []
     for file in files:
         datasets = [dataset for _, dataset in found if dataset.file == file]
         members = sharing if len(files) == 1 else [s for s, d in found if d.file == file]
-        rows = _rows(members, sum(dataset.count for dataset in datasets))
-        resource = f"resource-{run_uid}-{data_key}-{files.index(file)}"
-        documents.append(("stream_resource", _resource(resource, run_uid, data_key, datasets[0])))
-        documents += [_datum(resource, s.uid, row, seq) for row, (s, seq) in enumerate(rows)]
-    return documents
+        rows = _rows(members, sum(dataset.count for dataset in datasets), is_open=is_open)
+        # Named by what it is: a run that goes on may get files that come before it.
+        named = hashlib.sha256("\0".join(file).encode(errors="surrogatepass")).hexdigest()[:16]
+        resource = _resource(f"resource-{run_uid}-{data_key}-{named}", run_uid, data_key, datasets)
+        made.append((resource, [(s, row, seq) for row, (s, seq) in enumerate(rows)]))
+    return made
 
 
-def _rows(sharing: Sequence[RawStream], count: int) -> list[tuple[RawStream, int]]:
-    """Give stream and sequence number of every row of a file; nothing where that is not certain."""
+def _rows(
+    sharing: Sequence[RawStream], count: int, *, is_open: bool
+) -> list[tuple[RawStream, int]]:
+    """Give stream and sequence number of every row of a file; nothing where that is not certain.
+
+    Of a run that goes on, rows and events may be of two moments: what both have is certain.
+    """
     if len(sharing) == 1:
         (stream,) = sharing
         numbers = [event.seq_num for event in stream.events]
-        if len(numbers) != count:
+        if numbers and is_open:
+            numbers = numbers[:count]
+        elif len(numbers) != count:
             numbers = list(range(1, count + 1))
         return [(stream, number) for number in numbers]
     timed = sorted(
@@ -125,7 +188,10 @@ def _first(row: tuple[float, int, int]) -> float:
     return row[0]
 
 
-def _resource(uid: str, run_uid: str, data_key: str, dataset: RawDataset) -> dict[str, object]:
+def _resource(
+    uid: str, run_uid: str, data_key: str, datasets: Sequence[RawDataset]
+) -> dict[str, object]:
+    dataset = datasets[0]
     return {
         "uid": uid,
         "run_start": run_uid,
@@ -136,9 +202,9 @@ def _resource(uid: str, run_uid: str, data_key: str, dataset: RawDataset) -> dic
     }
 
 
-def _datum(resource: str, descriptor: str, row: int, number: int) -> Document:
+def _datum(resource: str, descriptor: str, row: int, number: int) -> tuple[str, dict[str, Any]]:
     return "stream_datum", {
-        "uid": f"datum-{resource}-{row}",
+        "uid": f"datum-{resource}-{row}-{number}-{descriptor}",
         "stream_resource": resource,
         "descriptor": descriptor,
         "indices": {"start": row, "stop": row + 1},
@@ -146,15 +212,15 @@ def _datum(resource: str, descriptor: str, row: int, number: int) -> Document:
     }
 
 
-def _event_document(event: RawEvent, descriptor: str) -> dict[str, object]:
+def _event_document(event: RawEvent, stream: RawStream) -> dict[str, object]:
     finite = {
         name: value
         for name, value in event.data.items()
         if not (isinstance(value, float) and math.isnan(value))
     }
     return {
-        "uid": f"event-{descriptor}-{event.seq_num}-{event.time!r}",
-        "descriptor": descriptor,
+        "uid": f"event-{stream.uid}-{event.seq_num}-{event.time!r}",
+        "descriptor": stream.descriptor_at(event.time),
         "seq_num": event.seq_num,
         "time": event.time,
         "data": finite,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
+from qd_agent.sinks.raw_descriptors import descriptors_of
 from qd_agent.sinks.tiled_table import read_table
 
 _MAX_EVENTS = 1_000_000
@@ -49,20 +50,30 @@ class RawDataset:
 
 @dataclass(frozen=True, slots=True)
 class RawStream:
-    """An event stream: its descriptor, its events, and its detectors' data as Tiled keeps it.
+    """An event stream: its descriptors, its events, and its detectors' data as Tiled keeps it.
 
     `has_all` is false when events are left out for now, since their images are too many at once.
     """
 
-    descriptor: Mapping[str, Any]
+    descriptors: Sequence[Mapping[str, Any]]
     events: Sequence[RawEvent]
     datasets: Mapping[str, RawDataset]
     has_all: bool = True
 
     @property
+    def descriptor(self) -> Mapping[str, Any]:
+        """The first descriptor; later ones differ in their configuration alone."""
+        return self.descriptors[0]
+
+    @property
     def uid(self) -> str:
-        """The descriptor's uid."""
+        """The first descriptor's uid."""
         return str(self.descriptor["uid"])
+
+    def descriptor_at(self, time: float) -> str:
+        """Give the uid of the descriptor that an event of this time (UTC epoch s) is of."""
+        later = (str(d["uid"]) for d in reversed(self.descriptors[1:]) if d["time"] <= time)
+        return next(later, self.uid)
 
     @property
     def detectors(self) -> list[str]:
@@ -112,12 +123,6 @@ def _is_stream(node: Any) -> bool:
     return any(spec.name == "BlueskyEventStream" for spec in node.specs)
 
 
-def _descriptor(name: str, stream: Any, run_uid: str) -> dict[str, object]:
-    kept = {key: value for key, value in dict(stream.metadata).items() if not key.startswith("_")}
-    kept.pop("stream_name", None)
-    return {**kept, "name": name, "run_start": run_uid, "object_keys": {}}
-
-
 def _events(stream: Any) -> list[RawEvent]:
     if "internal" not in stream:
         return []
@@ -144,8 +149,8 @@ def read_stream(name: str, node: Any, run_uid: str, had: Mapping[str, int] | Non
         KeyError, TypeError, ValueError: it is not laid out as Bluesky's streams are.
         httpx and client errors, for `tiled_link.translated`.
     """
-    descriptor = _descriptor(name, node, run_uid)
-    keys: Mapping[str, Mapping[str, Any]] = dict(descriptor).get("data_keys") or {}  # pyright: ignore[reportAssignmentType] - Tiled's metadata
+    descriptors = descriptors_of(dict(node.metadata), name, run_uid)
+    keys: Mapping[str, Mapping[str, Any]] = descriptors[0].get("data_keys") or {}  # pyright: ignore[reportAssignmentType] - Tiled's metadata
     datasets = {
         str(key): found
         for key, declared in keys.items()
@@ -153,8 +158,9 @@ def read_stream(name: str, node: Any, run_uid: str, had: Mapping[str, int] | Non
     }
     events = _events(node)
     images = [key for key, declared in keys.items() if _is_inline_image(declared)]
-    full = _with_images(node, events, images, (had or {}).get(str(descriptor["uid"]), 0))
-    return RawStream(descriptor, full, datasets, has_all=len(full) == len(events))
+    known = sum((had or {}).get(str(descriptor["uid"]), 0) for descriptor in descriptors)
+    full = _with_images(node, events, images, known)
+    return RawStream(descriptors, full, datasets, has_all=len(full) == len(events))
 
 
 def _is_inline_image(declared: Mapping[str, Any]) -> bool:

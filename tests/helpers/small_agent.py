@@ -27,6 +27,8 @@ class Script:
     def waiting_darks(self) -> list[Happening]:
         return []
 
+    def remember(self, taken: object) -> None: ...
+
 
 class Reader:
     def __init__(self):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -16,7 +17,7 @@ from qd_agent.refusals import SAID
 from qd_agent.service import Service
 from tests.helpers import records
 from tests.helpers.baseline import BEFORE, run_with_a_baseline
-from tests.helpers.documents import RunOfDocuments, scan_with_darks, step_scan
+from tests.helpers.documents import DETECTOR, RunOfDocuments, scan_with_darks, step_scan
 from tests.helpers.hostile_documents import DOCUMENTS, OPENING
 from tests.helpers.small_agent import Rig
 from tests.helpers.small_agent import rig as _rig
@@ -304,3 +305,42 @@ def test_a_restart_between_any_two_documents_changes_no_conflict(tmp_path: Path)
         "",
         "the temperature is 102 °C in event.furnace but 100.5 °C in start.kelvin (K)",
     ]
+
+
+def rewound_inline(shape=(8, 6)) -> RunOfDocuments:
+    """Images inside of events 1, 2, 3, of which a pause took back the last one, then 4."""
+    run = RunOfDocuments(shape=shape)
+    run.declare_inline()
+    for at, number in enumerate((1, 2, 3, 3, 4)):
+        run.time += 10.0
+        run.event(number, **{DETECTOR: np.full(shape, at, "<u2")})
+    return run
+
+
+def test_an_image_that_is_taken_again_after_a_restart_is_a_frame_of_its_own(tmp_path: Path):
+    documents = rewound_inline().stop(primary=4)
+    for cut in range(1, len(documents)):
+        path = tmp_path / f"{cut}.sqlite"
+        first = Rig(path, open_router(RouterSettings()))
+        first.agent.note_all(documents[:cut])
+        first.ledger.close()
+        second = Rig(path, open_router(RouterSettings()))
+        second.agent.recover()
+        # What came last comes once more, as from a broker that was not told that it had arrived.
+        second.agent.note_all(documents[max(0, cut - 1) :])
+        (record,) = second.ledger.runs()
+        taken = [(f.key.seq_num, f.key.index) for f in second.ledger.frames(record.uid)]
+        assert taken == [(1, 0), (2, 0), (3, 0), (3, 1), (4, 0)], cut
+        assert record.whole
+        second.ledger.close()
+
+
+def test_a_frame_that_was_lost_is_missed_also_where_another_one_was_taken_again(tmp_path: Path):
+    run = rewound_inline()
+    documents = [d for d in run.stop(primary=4) if d[1].get("seq_num") != 4]
+    rig = Rig(tmp_path / "ledger.sqlite", open_router(RouterSettings()))
+    rig.agent.note_all(documents)
+    (record,) = rig.ledger.runs()
+    assert (record.expected, record.account.seen, record.missing) == (4, 4, 1)
+    assert list(rig.ledger.agenda.all()) == [run.uid]
+    rig.ledger.close()

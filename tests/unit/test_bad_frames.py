@@ -221,6 +221,8 @@ def open_script():
         def waiting_darks(self) -> list:
             return []
 
+        def remember(self, taken: object) -> None: ...
+
     return Script()
 
 

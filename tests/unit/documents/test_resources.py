@@ -137,3 +137,20 @@ def test_strips_are_followed_when_they_are_named():
         router = open_router(RouterSettings(strips=["det"]))
         found = [h for d in docs for h in router.route(*d) if isinstance(h, FrameReference)]
         assert [(f.shape, f.location.row) for f in found] == [((40,), n) for n in range(3)]
+
+
+def test_a_sequence_whose_folder_is_spelled_with_and_without_its_slash_is_one():
+    """As its publisher names it, and as Tiled does: each frame is given once."""
+    parameters = {"chunk_shape": [1, H, W]}
+    bare, slashed = "file://localhost/data/run", "file://localhost/data/run/"
+    told = documents((1, H, W), SEQUENCE, {"template": "/c_{:04d}.tiff", **parameters}, uri=bare)
+    resource = {
+        **told[2][1],
+        "uid": "as Tiled names it",
+        "uri": slashed,
+        "parameters": {"template": "c_{:04d}.tiff", **parameters},
+    }
+    again = {**told[3][1], "uid": "again", "stream_resource": resource["uid"]}
+    found = frames([*told, ("stream_resource", resource), ("stream_datum", again)])
+    assert [(f.key.seq_num, f.key.index) for f in found] == [(1, 0), (2, 0), (3, 0)]
+    assert found[0].location.uri == f"{slashed}c_0000.tiff"

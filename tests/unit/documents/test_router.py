@@ -174,6 +174,21 @@ def test_of_two_events_of_one_number_that_come_before_their_frames_neither_is_gu
     assert [frame.readings for frame in frames_of(happenings)] == [{}, {}]
 
 
+def test_of_an_event_taken_again_whose_first_document_was_lost_neither_reading_is_guessed():
+    run = RunOfDocuments()
+    run.declare()
+    run.open_file()
+    run.shot()
+    run._counts["primary"] = 0  # the plan was rewound
+    run.datum()
+    run.event(monitor=7.0)
+    documents = run.stop()
+    lost = next(i for i, (name, _) in enumerate(documents) if name == "event")
+    happenings = play(documents[:lost] + documents[lost + 1 :])
+    assert places(happenings) == {("primary", 1, 0): 0, ("primary", 1, 1): 1}
+    assert [frame.readings for frame in frames_of(happenings)] == [{}, {}]
+
+
 def test_a_lost_datum_is_made_up_for_by_the_next_one():
     documents = step_scan(4)
     data = [i for i, (name, _) in enumerate(documents) if name == "stream_datum"]

@@ -394,6 +394,26 @@ def test_the_byte_order_may_differ(path, open_with):
     assert np.array_equal(open_with().read(frame(path)).image, images(1)[0])
 
 
+def test_a_dataset_that_was_made_as_long_as_the_scan_holds_what_was_written(path, open_with):
+    path.parent.mkdir()
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("entry/data", (10, H, W), "<u4", chunks=(2, H, W))
+        data[:3] = images()
+    assert open_with().length(path.as_uri(), "/entry/data") == 4, "two share a chunk"
+
+
+def test_a_dataset_whose_length_tells_nothing_is_not_counted(path, open_with):
+    write(path, images(), name="entry/whole")
+    layout = h5py.VirtualLayout((9, H, W), "<u4")
+    layout[:3] = h5py.VirtualSource(path, "entry/whole", (3, H, W))
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("entry/planned", layout)
+    reader = open_with()
+    for name in ("whole", "planned"):
+        with pytest.raises(Unavailable, match="how many frames were taken"):
+            reader.length(path.as_uri(), f"/entry/{name}")
+
+
 def test_a_dataset_of_several_frames_a_row_is_counted_through(path, open_with):
     data = np.arange(2 * 3 * H * W, dtype="<u4").reshape(2, 3, H, W)
     write(path, data)

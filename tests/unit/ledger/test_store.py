@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -396,6 +397,35 @@ def test_the_account_of_a_run_counts_what_is_missing(ledger: Ledger):
     assert record.note == "open, nothing new since"
     assert record.checked > 0
     assert ledger.runs("another") == []
+
+
+def test_a_frame_that_was_taken_again_stands_for_no_other_one(ledger: Ledger):
+    """Nor does one of another stream, nor one beyond those that the stop counts."""
+    ledger.open_run(opened())
+    taken = [(1, 0), (2, 0), (2, 1), (7, 0)]
+    for seq_num, index in taken:
+        frame = records.reference(seq_num=seq_num)
+        ledger.see(replace(frame, key=records.key(seq_num=seq_num, index=index)))
+    for seq_num in (1, 2, 3):
+        ledger.see(records.reference(seq_num=seq_num, stream="second"))
+    expected = {"primary": 3, "second": 2}
+    ledger.close_run(RunClosed("run-1", 2.0, "success", "", expected))
+    (record,) = ledger.runs("run-1")
+    assert (record.expected, record.account.seen, record.missing) == (5, 7, 1)
+    assert not record.whole
+    ledger.see(records.reference(seq_num=3))
+    (record,) = ledger.runs("run-1")
+    assert record.whole
+
+
+def test_of_events_of_several_frames_each_frame_counts(ledger: Ledger):
+    ledger.open_run(opened())
+    for index in (0, 1, 2):
+        ledger.see(replace(records.reference(), key=records.key(seq_num=1, index=index)))
+    stop = RunClosed("run-1", 2.0, "success", "", {"primary": 2}, frames={"primary": 4})
+    ledger.close_run(stop)
+    (record,) = ledger.runs("run-1")
+    assert (record.expected, record.missing) == (4, 2)
 
 
 def test_a_request_is_answered_across_processes(tmp_path: Path):

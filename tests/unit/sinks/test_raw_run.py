@@ -17,10 +17,11 @@ from qd_agent.documents import MetadataSettings, RouterSettings, open_router
 from qd_agent.embedded import RunningServer
 from qd_agent.sinks import TiledConnection, TiledSettings
 from qd_agent.sinks.raw_archive import RawArchive
-from qd_agent.sinks.raw_streams import _sequence
+from qd_agent.sinks.raw_run import _frames_of
+from qd_agent.sinks.raw_streams import RawDataset, RawEvent, RawStream, _sequence
 from qd_agent.sinks.tiled_link import open_tiled
 from tests.helpers.baseline import run_with_a_baseline
-from tests.helpers.documents import RunOfDocuments, fly_scan, step_scan
+from tests.helpers.documents import RunOfDocuments, fly_scan, readings_of, step_scan
 from tests.helpers.servers import tiled_client
 from tests.helpers.tiled import writing
 
@@ -80,7 +81,22 @@ def asked(server: RunningServer, run_uid: str) -> list[Document] | None:
         archive.close()
 
 
-@pytest.mark.parametrize("kind", ["step", "darks", "separate", "fly"])
+def rewound(**options) -> list[Document]:
+    """Three shots, of which a pause took back the last two."""
+    run = RunOfDocuments(**options)
+    run.declare()
+    run.open_file()
+    for _ in range(3):
+        run.shot()
+    run._counts["primary"] = 1
+    run.time += 50.0
+    for monitor in (702.0, 703.0):
+        run.datum()
+        run.event(monitor=monitor)
+    return run.stop()
+
+
+@pytest.mark.parametrize("kind", ["step", "darks", "separate", "fly", "rewound"])
 def test_the_documents_announce_the_same_frames(
     tiled_server: RunningServer, folder: Path, kind: str
 ) -> None:
@@ -91,6 +107,7 @@ def test_the_documents_announce_the_same_frames(
         "darks": (darks_then_light(**options), 6),
         "separate": (darks_then_light(separate=True, **options), 6),
         "fly": (fly_scan([2, 3], **options), 5),
+        "rewound": (rewound(**options), 5),
     }[kind]
     run_uid = written(tiled_server, path, documents, rows)
     found = asked(tiled_server, run_uid)
@@ -313,3 +330,76 @@ def test_what_contradicts_itself_does_so_in_the_same_words_out_of_tiled(
             "temperature",
             "sample",
         ]
+
+
+def test_each_frame_has_the_configuration_that_was_in_force_when_it_was_taken(
+    tiled_server: RunningServer, folder: Path
+) -> None:
+    """Of a later descriptor of a stream Tiled keeps uid, time and configuration alone."""
+    path = folder / "configured.h5"
+    run = RunOfDocuments(uri=f"file://localhost{path}")
+    mono, detector = {"energy": 20.0}, {"acquire_time": 0.5}
+    run.declare(configuration={"mono": mono, "detector": detector})
+    run.open_file()
+    run.shot()
+    run.shot()
+    run.time += 60.0
+    run.declare(configuration={"mono": {"energy": 60.0}})
+    run.shot()
+    documents = run.stop()
+    found = asked(tiled_server, written(tiled_server, path, documents, 3))
+    assert found is not None
+    settings = MetadataSettings(exposure="configuration.detector.acquire_time",
+                                temperature="configuration.mono.energy K")  # fmt: skip
+    frames = [h for h in frames_of(found, settings) if isinstance(h, FrameReference)]
+    told = [frame.declared.values for frame in frames]
+    assert [values["temperature"] for values in told] == [
+        pytest.approx(kelvin - 273.15) for kelvin in (20.0, 20.0, 60.0)
+    ]
+    assert [values["exposure"] for values in told] == [0.5] * 3, "what nobody changed stays"
+    assert [frame.readings for frame in frames] == [
+        readings_of(n) for n in (1, 2, 3)
+    ]  # fmt: skip
+
+
+def stream(name: str, events: Sequence[RawEvent], **datasets: RawDataset) -> RawStream:
+    keys = {"det": {"external": "STREAM:", "dtype": "array", "shape": [1, 8, 6]}}
+    descriptor = {"uid": f"descriptor-{name}", "name": name, "time": 0.0, "data_keys": keys}
+    return RawStream((descriptor,), events, datasets)
+
+
+def test_what_was_told_of_a_file_holds_when_another_one_is_found_before_it() -> None:
+    """Darks came first; the frames, whose stream was declared first, have a file of their own."""
+    dark = [RawEvent(n, 10.0 + n, {}) for n in (1, 2)]
+    shots = [RawEvent(n, 20.0 + n, {}) for n in (1, 2, 3)]
+    files = [
+        RawDataset(n, f"file:///{n}.h5", "application/x-hdf5", {"dataset": "d"}) for n in (2, 3)
+    ]
+    before = [stream("primary", []), stream("dark", dark, det=files[0])]
+    after = [stream("primary", shots, det=files[1]), stream("dark", dark, det=files[0])]
+    first, second = (_frames_of(streams, "run", is_open=True) for streams in (before, after))
+    identities = [(name, doc["uid"]) for name, doc in first]
+    assert set(identities) <= {(name, doc["uid"]) for name, doc in second}
+    told = {doc["uid"]: doc for name, doc in first + second if name == "stream_resource"}
+    of_rows = [
+        (told[doc["stream_resource"]]["uri"], doc["descriptor"], doc["indices"]["start"])
+        for name, doc in second
+        if name == "stream_datum"
+    ]
+    assert of_rows == [
+        *(("file:///2.h5", "descriptor-dark", row) for row in range(2)),
+        *(("file:///3.h5", "descriptor-primary", row) for row in range(3)),
+    ]
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_of_a_run_that_goes_on_no_number_is_guessed(rows: int) -> None:
+    """The plan was rewound to its second shot; rows and events are of two moments."""
+    events = [RawEvent(n, 10.0 + at, {}) for at, n in enumerate((1, 2, 2))]
+    file = RawDataset(rows, "file:///a.h5", "application/x-hdf5", {"dataset": "d"})
+    told = _frames_of([stream("primary", events, det=file)], "run", is_open=True)
+    numbers = [doc["seq_nums"]["start"] for name, doc in told if name == "stream_datum"]
+    assert numbers == [1, 2, 2][:rows]
+    assert [name for name, _ in told if name != "stream_resource"][:4] == [
+        *("stream_datum", "event") * 2,
+    ]
