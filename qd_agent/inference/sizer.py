@@ -125,16 +125,20 @@ class NetworkSizer:
         intensity: npt.NDArray[np.float32],
         coverage: npt.NDArray[np.float32],
         resolution: Float | None = None,
+        step: Float | None = None,
     ) -> list[Examined]:
         """Read and explain binned patterns: all that the verdict is made from.
 
-        `resolution` (n,) is the standard deviation of each instrument's Gaussian, 1/Å.
+        `resolution` (n,) is the standard deviation of each instrument's Gaussian, `step` (n,) that
+        of each source which is coarser than the bins, 1/Å.
         """
-        sharpness = np.zeros(len(intensity)) if resolution is None else resolution
-        rows = zip(self.read(intensity, coverage), intensity, coverage, sharpness, strict=True)
+        none = np.zeros(len(intensity))
+        sharpness, steps = (none if v is None else v for v in (resolution, step))
+        read = self.read(intensity, coverage)
+        rows = zip(read, intensity, coverage, sharpness, steps, strict=True)
         return [
-            self.answer(reading, self._explained(reading, i, c, float(r)))
-            for reading, i, c, r in rows
+            self.answer(reading, self._explained(reading, i, c, float(r), float(s)))
+            for reading, i, c, r, s in rows
         ]
 
     def answer(self, reading: Reading, fit: Fit) -> Examined:
@@ -157,6 +161,7 @@ class NetworkSizer:
         intensity: npt.NDArray[np.float32],
         coverage: npt.NDArray[np.float32],
         resolution: float,
+        step: float,
     ) -> Fit:
         return self._explainer.fit(
             intensity.astype(np.float64),
@@ -165,6 +170,7 @@ class NetworkSizer:
             reading.dispersion,
             free=True,
             resolution=resolution,
+            step=step,
         )
 
     def _answer(self, patterns: list[Pattern]) -> list[Sized]:
@@ -173,7 +179,8 @@ class NetworkSizer:
         )
         answers: list[Sized] = []
         broadening = np.array([p.broadening for p in patterns])
-        examined = self.examine(intensity, coverage, broadening)
+        steps = np.array([p.step for p in patterns])
+        examined = self.examine(intensity, coverage, broadening, steps)
         for pattern, found in zip(patterns, examined, strict=True):
             refusal = judge(found.evidence, self._artifact.card.thresholds)
             if refusal is None:
