@@ -168,7 +168,7 @@ def check_step(diameter: float, step: float) -> Refusal | None:
     return Refusal(
         Verdict.INSUFFICIENT_Q,
         f"the points are {step:.3f} 1/Å apart; the peaks of nanocrystals of {diameter:.1f} nm need "
-        f"{finest:.3f}, so integrate or interpolate less coarsely",
+        f"{finest:.3f}, so measure or integrate in finer steps (to interpolate adds nothing)",
     )
 
 

@@ -155,7 +155,7 @@ class Explainer:
             model=coefficients[0] * bent + background,
             background=background,
             significance=significance(tolerant, coefficients, judged),
-            misfit=misfit(judged, coefficients[0] * tolerant[:, 0], tolerant[:, 1:], data.alike),
+            misfit=misfit(judged, coefficients[0] * tolerant[:, 0], tolerant[:, 1:]),
             rwp=float(np.linalg.norm(residual) / max(np.linalg.norm(data.target), 1e-12)),
             noise=data.noise,
             reach=float(BINNED_Q[data.use].max(initial=0.0)),

@@ -70,8 +70,7 @@ class Data:
     """What is fitted, in units of the uncertainty: bins in use, errors, target, background.
 
     `tolerance` is the uncertainty that residuals are judged against, over `error`; `noise` the
-    counting noise of a bin of mean height, over that height; of bins that are `alike`, see
-    `alike_points`, what each adds.
+    counting noise of a bin of mean height, over that height; see `noise_unit`.
     """
 
     use: npt.NDArray[np.bool_]
@@ -80,21 +79,23 @@ class Data:
     target: Float
     splines: Float
     noise: float = 0.0
-    alike: int = 1
 
     @staticmethod
     def of(pattern: Float, coverage: Float, splines: Float, step: float = 0.0) -> Data:
         """From a binned pattern, its coverage (bins below one half are left out), all splines.
 
-        `step` is that of a coarse source, 1/Å, see `Pattern.step`.
+        `step` is that of a coarse source, 1/Å, see `Pattern.step`; it counts in `noise` alone. What
+        residuals are judged against stays the noise from bin to bin: between points that do not
+        repeat each other sharp lines look like noise, and nothing would be too foreign to size.
         """
-        use, alike = coverage > 0.5, alike_points(step)
+        use = coverage > 0.5
         measured = pattern[use]
-        error = noise(measured, TRUST, alike)
-        tolerance = noise(measured, TOLERANCE, alike) / error
-        relative = noise_unit(measured, alike) / float(np.sqrt(max(measured.mean(), 1e-12)))
+        error = noise(measured, TRUST)
+        tolerance = noise(measured, TOLERANCE) / error
+        unit = noise_unit(measured, alike_points(step))
+        relative = unit / float(np.sqrt(max(measured.mean(), 1e-12)))
         return Data(
-            use, error, tolerance, measured / error, splines[use] / error[:, None], relative, alike
+            use, error, tolerance, measured / error, splines[use] / error[:, None], relative
         )
 
     def weigh(self, curve: Float) -> Float:
@@ -167,14 +168,14 @@ def alike_points(step: float, spacing: float = BIN_STEP) -> int:
     return max(1, math.ceil(step / spacing - 0.01))  # a hundredth for rounding
 
 
-def noise(y: Float, model: float, alike: int = 1) -> Float:
+def noise(y: Float, model: float) -> Float:
     """Standard uncertainty of each point, from the pattern itself.
 
     Counting noise goes with √y. A share `model` of y is added in quadrature for what no model
     describes.
     """
     level = level_of(y)
-    return np.sqrt(noise_unit(y, alike) ** 2 * level + (model * level) ** 2)
+    return np.sqrt(noise_unit(y) ** 2 * level + (model * level) ** 2)
 
 
 def noise_unit(y: Float, alike: int = 1) -> float:
@@ -223,16 +224,15 @@ def inflation(residual: Float) -> float:
     return max(float(np.mean(residual**2)), 9.0 * float(np.mean(together**2)))
 
 
-def misfit(residual: Float, debye: Float, splines: Float, alike: int = 1) -> float:
+def misfit(residual: Float, debye: Float, splines: Float) -> float:
     """Structured residual over the ripple that the Debye part adds beyond any background.
 
     All in units of the uncertainty; smoothing over nine bins (0.1 1/Å) leaves what has structure.
     One unit (noise, or one percent of the pattern) is added to the ripple: a faint ripple must not
-    be blamed for what a spline cannot follow in the background. Noise is `alike` in as many bins.
+    be blamed for what a spline cannot follow in the background.
     """
     ripple = debye - splines @ np.linalg.lstsq(splines, debye, rcond=None)[0]
     contrast = float(np.mean(uniform_filter1d(ripple, 9, mode="nearest") ** 2))
-    second = second_differences(residual, alike)
-    white = float(np.mean(second**2)) / 6.0 / 9.0 * alike if second.size else 0.0
+    white = float(np.mean(np.diff(residual, 2) ** 2)) / 6.0 / 9.0 if residual.size > 2 else 0.0
     structured = float(np.mean(uniform_filter1d(residual, 9, mode="nearest") ** 2)) - white
     return float(np.sqrt(max(structured, 0.0) / (contrast + 1.0)))

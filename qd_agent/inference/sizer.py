@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -137,13 +138,13 @@ class NetworkSizer:
         read = self.read(intensity, coverage)
         rows = zip(read, intensity, coverage, sharpness, steps, strict=True)
         return [
-            self.answer(reading, self._explained(reading, i, c, float(r), float(s)))
+            self.answer(reading, self._explained(reading, i, c, float(r), float(s)), _blur(r, s))
             for reading, i, c, r, s in rows
         ]
 
-    def answer(self, reading: Reading, fit: Fit) -> Examined:
-        """Combine what the network and the fit say, by this model's calibration."""
-        answer = combine(reading, fit, self._artifact.card.calibration)
+    def answer(self, reading: Reading, fit: Fit, blur: float = 0.0) -> Examined:
+        """Combine what the network and the fit say, by this model's calibration; see `combine`."""
+        answer = combine(reading, fit, self._artifact.card.calibration, blur)
         evidence = Evidence(
             nothing=reading.nothing,
             foreign=reading.foreign,
@@ -234,6 +235,15 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
         return window if window is not None else normalize_area(cleaned)
     except BadFrame as error:
         return Refusal(Verdict.BAD_FRAME, str(error))
+
+
+def _blur(resolution: float, step: float) -> float:
+    """Standard deviation, 1/Å, by which means over the step widen, if no more is known than that.
+
+    Whether a source's points are means or samples nobody tells; a calibrant's resolution does.
+    """
+    means = step / math.sqrt(12.0)
+    return means if resolution <= means else 0.0
 
 
 def _marginals(probabilities: Float, centres: Float) -> list[Marginal]:

@@ -251,6 +251,24 @@ def test_coarse_steps_do_not_make_nanocrystals_small(
     assert estimate.diameter_nm == pytest.approx(diameter, abs=0.2)
 
 
+@pytest.mark.parametrize("step", [0.0125, 0.02])
+def test_intervals_hold_whether_points_are_means_over_a_step_or_samples(
+    sizer: NetworkSizer, simulator: NanocrystalSimulator, step: float
+):
+    q = np.arange(1.0, 14.99, step)
+    smooth = simulator.intensity(8.0, 0.12)
+    samples = np.interp(q, Q, smooth)
+    means = np.mean([np.interp(q + a * step, Q, smooth) for a in np.linspace(-0.5, 0.5, 51)], 0)
+    truth, truth_volume = simulator.averages(8.0, 0.12)
+    for ideal in (samples, means):
+        counts = np.random.default_rng(1).poisson(20000.0 * ideal / ideal.mean()).astype(float)
+        estimate = sizer.size([resample(RawPattern(q, counts))])[0].estimate
+        assert estimate.interval_nm is not None
+        assert estimate.interval_volume_nm is not None
+        assert estimate.interval_nm[0] <= truth <= estimate.interval_nm[1]
+        assert estimate.interval_volume_nm[0] <= truth_volume <= estimate.interval_volume_nm[1]
+
+
 def test_steps_too_coarse_for_the_peaks_are_refused(sizer: NetworkSizer, make: MakePattern):
     estimate = sizer.size([coarsened(make(8.0, counts=20000.0), 18)])[0].estimate
     assert_no_size(estimate)
