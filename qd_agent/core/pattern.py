@@ -14,15 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame
+from qd_agent.core.steps import EVEN, coarsest, local_steps, read_between
 
 Float = npt.NDArray[np.float64]
 
 AREA = 1000.0
 """Area under a normalized pattern over the whole grid (intensity × 1/Å), as published."""
-
-EVEN = (0.4, 2.5)
-"""Times the usual step of a coarse source: through points so far apart a spline is read, so that
-one may be missing. Wider steps are holes."""
 
 _LARGEST = 1e100
 """Numbers beyond it are no measurement, and their squares would overflow."""
@@ -84,8 +81,8 @@ class Pattern:
             not known.
         flags: short words for things a user should know ('monitor_missing', 'dark_missing', ...).
         quality: what a user may judge it by, by the names that `Estimate.quality` explains.
-        step: the usual spacing of the source's points, 1/Å, where they are coarser than the grid's;
-            else 0.
+        step: the widest usual spacing of the source's points between 1.6 and 6.0 1/Å, where the
+            decisive reflections are, 1/Å; 0 where none there is coarser than the grid's.
     """
 
     intensity: Float
@@ -141,8 +138,8 @@ def resample(raw: RawPattern, grid: QGrid = PUBLISHED_GRID) -> Pattern:
     shrinks as it should); elsewhere it is interpolated, linearly or, where its usual step is
     coarser than the grid's, by cubic splines. Grid points outside the source, or inside a hole of
     the source wider than two and a half of its usual steps and five of the grid's (0.014 1/Å, a
-    quarter of the narrowest peak of a 10 nm crystal), are not covered. Points whose intensity or
-    sigma is not finite are left out.
+    quarter of the narrowest peak of a 10 nm crystal), are not covered. What step is usual is asked
+    of the nearest ones. Points whose intensity or sigma is not finite are left out.
 
     The sigma of an average is propagated as for independent points; between points it is
     interpolated like the intensity, which is an upper bound (up to √2) and, unlike exact
@@ -155,17 +152,15 @@ def resample(raw: RawPattern, grid: QGrid = PUBLISHED_GRID) -> Pattern:
     """
     q, intensity, sigma = _usable_points(raw)
     target = grid.values()
-    step = np.diff(q)
-    usual = float(np.median(step))
-    coarse = usual > 1.01 * grid.step
+    usual = local_steps(q, grid.step)
     right = np.clip(np.searchsorted(q, target), 1, q.size - 1)
-    hole = step[right - 1] > max(EVEN[1] * usual, 5.0 * grid.step)
+    hole = np.diff(q)[right - 1] > np.maximum(EVEN[1] * usual[right - 1], 5.0 * grid.step)
     inside = (target >= q[0] - grid.step / 2) & (target <= q[-1] + grid.step / 2)
     cell = _cell_of(q, grid)
     on_grid = cell[(cell >= 0) & (cell < grid.size)]
     counts = np.bincount(on_grid, minlength=grid.size)
     centres, means, errors_of_means = _cell_means(q, intensity, sigma, cell)
-    values = (_between if coarse else np.interp)(target, centres, means)
+    values = read_between(target, centres, means, usual[np.diff(cell) > 0], grid.step)
     errors = np.interp(target, centres, errors_of_means)
     covered = (counts > 0) | (inside & ~hole)
     if not covered.any():
@@ -178,7 +173,7 @@ def resample(raw: RawPattern, grid: QGrid = PUBLISHED_GRID) -> Pattern:
         sigma=np.where(covered, errors, 0.0),
         coverage=covered.astype(np.float64),
         grid=grid,
-        step=usual if coarse else 0.0,
+        step=coarsest(q, usual, grid.step),
     )
 
 
@@ -218,35 +213,6 @@ def _usable_points(raw: RawPattern) -> tuple[Float, Float, Float | None]:
     if max(np.abs(intensity).max(), 0.0 if sigma is None else np.abs(sigma).max()) > _LARGEST:
         raise BadFrame(f"the pattern holds intensities above {_LARGEST:g}: no counts, broken data")
     return q, intensity, sigma
-
-
-def _between(target: Float, q: Float, values: Float) -> Float:
-    """Read coarse points (q, values) at `target`, all in 1/Å: cubic splines through even runs.
-
-    Straight lines cut off the tops of peaks and widen them by step/√6 (standard deviation), which
-    makes nanocrystals look small; splines do not. Where points are far apart or crowded a spline
-    would swing, so lines are kept there, as between three and more equal points: what is cut off
-    stays level.
-    """
-    from scipy.interpolate import CubicSpline  # noqa: PLC0415 - only coarse patterns wait for it
-
-    read = np.interp(target, q, values)
-    if q.size < 2:
-        return read
-    step = np.diff(q)
-    usual = float(np.median(step))
-    level = np.diff(values) == 0
-    beside = np.concatenate([[False], level, [False]])
-    level &= beside[:-2] | beside[2:]
-    odd = np.flatnonzero((step < EVEN[0] * usual) | (step > EVEN[1] * usual) | level)
-    # Runs of points without an odd step between them.
-    for first, last in zip([0, *(odd + 1)], [*odd, q.size - 1], strict=True):
-        if last - first >= 3:
-            start, end = np.searchsorted(target, (q[first], q[last]))
-            spline = CubicSpline(q[first : last + 1], values[first : last + 1])
-            read[start:end] = spline(target[start:end])
-    cut_off = (level & (values[1:] == values.max())).any()
-    return np.minimum(read, values.max()) if cut_off else read
 
 
 def _cell_of(q: Float, grid: QGrid) -> npt.NDArray[np.int64]:

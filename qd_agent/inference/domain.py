@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.core.prediction import Verdict
+from qd_agent.core.steps import DECISIVE
 from qd_agent.inference.artifact import Thresholds
 from qd_agent.inference.network import BIN, POINTS
 
@@ -21,7 +22,6 @@ Float = npt.NDArray[np.float64]
 # up to three gaps. Between lie the reflections 200 (2.12), 220 (2.99), 311, 222 (3.5, 3.7), 400
 # (4.24) and 420 (4.73), whose widths carry the size.
 LATEST_START, EARLIEST_END = 2.35, 4.8
-DECISIVE = (1.6, 6.0)
 LEAST_DECISIVE = 2.0
 """Of the decisive range, 1/Å, so much must be covered."""
 
@@ -168,7 +168,7 @@ def check_step(diameter: float, step: float) -> Refusal | None:
     return Refusal(
         Verdict.INSUFFICIENT_Q,
         f"the points are {step:.3f} 1/Å apart; the peaks of nanocrystals of {diameter:.1f} nm need "
-        f"{finest:.3f}, so integrate or interpolate less coarsely",
+        f"{finest:.3f}, so measure or integrate in finer steps (to interpolate adds nothing)",
     )
 
 

@@ -34,7 +34,7 @@ from qd_agent.inference.hypotheses import (
     USUAL_SCALE,
     Hypothesis,
 )
-from qd_agent.inference.least_squares import level_of, noise_unit
+from qd_agent.inference.least_squares import alike_points, level_of, noise_unit
 from qd_agent.inference.liquid_family import LiquidFamily, cubic
 from qd_agent.inference.weighing import Weighing
 from qd_agent.scattering.reflections import PRINCIPAL, family_gains
@@ -75,6 +75,7 @@ class _Given:
     """What is fitted, how far its points may be off, and what is known of it by a first fit.
 
     `background` (bins,), its mean `height`, and what the nanocrystals are in the bins in `use`.
+    So many bins are `alike`, see `alike_points`.
     """
 
     asked: Asked
@@ -83,6 +84,11 @@ class _Given:
     background: Float
     height: float
     crystals: Float
+    alike: int
+
+    def clean(self, end: End) -> bool:
+        """Whether that end leaves no more than noise, see CLEAN; of `alike` bins one is new."""
+        return end.chi2 * self.alike < 1.0 + (CLEAN - 1.0) * self.alike**0.5
 
     def weighing(self, hypothesis: Hypothesis, liquids: Float) -> Weighing:
         """Under a hypothesis, with these columns (bins, k) for the liquid."""
@@ -113,18 +119,21 @@ class EnsembleFitter:
         coverage: Float,
         diameter: float,
         dispersion: float,
+        *,
         resolution: float = 0.0,
+        step: float = 0.0,
     ) -> FittedSize | None:
         """Fit a binned pattern (1251,) of mean 1 from a first size (nm) and dispersion.
 
         `coverage` is the covered share of each bin; bins below one half are left out. `resolution`
-        is the standard deviation of the instrument's Gaussian, 1/Å. None where the pattern has no
-        use for nanocrystals.
+        is the standard deviation of the instrument's Gaussian, `step` that of a source coarser
+        than the bins, 1/Å. None where the pattern has no use for nanocrystals.
         """
-        use = coverage > 0.5
+        use, alike = coverage > 0.5, alike_points(step)
         measured = np.where(use, pattern, 0.0)
         level = level_of(pattern[use])
-        noise = np.maximum(noise_unit(pattern[use]) * np.sqrt(level), 1e-5 * level.mean())
+        unit = noise_unit(pattern[use], alike)
+        noise = np.maximum(unit * np.sqrt(level), 1e-5 * level.mean())
         usual = Dots(
             diameter, USUAL_DISPERSION, USUAL_SCALE, USUAL_B_LEAD, USUAL_B_SULFUR, resolution
         )
@@ -138,9 +147,9 @@ class EnsembleFitter:
         background = self._background(wide, first, measured, mean)
         height = max(float(background[use].mean()), LEAST_LIQUID * mean)
         crystals = np.abs(first.amplitude * first.plain[use])
-        given = _Given(asked, use, noise, background, height, crystals)
+        given = _Given(asked, use, noise, background, height, crystals, alike)
         ends, familiar = self._tried(given, first.dots)
-        return _averaged(ends, familiar) if ends else None
+        return _averaged(ends, familiar, given) if ends else None
 
     def _tried(self, given: _Given, dots: Dots) -> tuple[list[End], End | None]:
         """Where each hypothesis ends, and where the clean one does with a liquid of the family."""
@@ -155,10 +164,10 @@ class EnsembleFitter:
                 continue
             ends.append(search.end(found))
             dots = found.dots
-            if hypothesis is HYPOTHESES[0] and ends[-1].chi2 < CLEAN:
+            if hypothesis is HYPOTHESES[0] and given.clean(ends[-1]):
                 background = liquids @ search.multiples(found)
                 familiar = self._familiar(given, found, background / given.height)
-            if hypothesis is HYPOTHESES[1] and ends[-1].chi2 < CLEAN:
+            if hypothesis is HYPOTHESES[1] and given.clean(ends[-1]):
                 break  # nothing is left that bends could explain
         return ends, familiar
 
@@ -207,7 +216,7 @@ class EnsembleFitter:
         return np.maximum(LIQUID_SPREAD * mean * self._liquids @ multiples, 0.0)
 
 
-def _averaged(plain: list[End], familiar: End | None) -> FittedSize:
+def _averaged(plain: list[End], familiar: End | None, given: _Given) -> FittedSize:
     """Mean over the hypotheses, each as likely as its evidence says.
 
     `familiar` is the first one's with a liquid of the family. It tells the size, not how clean the
@@ -229,5 +238,5 @@ def _averaged(plain: list[End], familiar: End | None) -> FittedSize:
         volume=float(mean[1]),
         volume_sd=float(sd[1]),
         dispersion=dispersion,
-        hypothesis=1 if likely == 0 and ends[0].chi2 > CLEAN else likely,
+        hypothesis=1 if likely == 0 and not given.clean(ends[0]) else likely,
     )

@@ -126,17 +126,20 @@ class Explainer:
         *,
         free: bool = False,
         resolution: float = 0.0,
+        step: float = 0.0,
     ) -> Fit:
         """Explain a binned pattern (1251,) of mean 1 by nanocrystals of that size.
 
         `coverage` is the covered share of each bin; bins below one half are left out. With `free`
         the size is only the start, else it stays. `resolution` is the standard deviation of the
-        instrument's Gaussian, 1/Å.
+        instrument's Gaussian, `step` that of a source coarser than the bins, 1/Å.
         """
-        data = Data.of(pattern, coverage, self._splines)
+        data = Data.of(pattern, coverage, self._splines, step)
         sized = None
         if free:
-            sized = self._sizes.fit(pattern, coverage, diameter, dispersion, resolution)
+            sized = self._sizes.fit(
+                pattern, coverage, diameter, dispersion, resolution=resolution, step=step
+            )
         usual = Dots(diameter, 0.15, 1.001, 1.5, 1.8 + 1.9 / max(diameter, 2.0), resolution)
         start = replace(usual, dispersion=dispersion)
         problem = _Problem(data, usual, self._debye.contrast(start))

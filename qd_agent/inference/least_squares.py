@@ -6,6 +6,7 @@ is done in units of the data's uncertainty, which is read off the data themselve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +17,13 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import uniform_filter1d
 from scipy.optimize import nnls
 
+from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.inference.network import BIN
+
 Float = npt.NDArray[np.float64]
+
+BIN_STEP = BIN * PUBLISHED_GRID.step
+"""Spacing of the bins, 1/Å."""
 
 KNOTS: tuple[float, ...] = (
     0.98, 1.06, 1.14, 1.22, 1.3, 1.38, 1.46, 1.54, 1.62, 1.72, 1.85, 2.05, 2.3, 2.6, 2.9, 3.3,
@@ -63,7 +70,7 @@ class Data:
     """What is fitted, in units of the uncertainty: bins in use, errors, target, background.
 
     `tolerance` is the uncertainty that residuals are judged against, over `error`; `noise` the
-    counting noise of a bin of mean height, over that height.
+    counting noise of a bin of mean height, over that height; see `noise_unit`.
     """
 
     use: npt.NDArray[np.bool_]
@@ -74,13 +81,19 @@ class Data:
     noise: float = 0.0
 
     @staticmethod
-    def of(pattern: Float, coverage: Float, splines: Float) -> Data:
-        """From a binned pattern, its coverage (bins below one half are left out), all splines."""
+    def of(pattern: Float, coverage: Float, splines: Float, step: float = 0.0) -> Data:
+        """From a binned pattern, its coverage (bins below one half are left out), all splines.
+
+        `step` is that of a coarse source, 1/Å, see `Pattern.step`; it counts in `noise` alone. What
+        residuals are judged against stays the noise from bin to bin: between points that do not
+        repeat each other sharp lines look like noise, and nothing would be too foreign to size.
+        """
         use = coverage > 0.5
         measured = pattern[use]
         error = noise(measured, TRUST)
         tolerance = noise(measured, TOLERANCE) / error
-        relative = noise_unit(measured) / float(np.sqrt(max(measured.mean(), 1e-12)))
+        unit = noise_unit(measured, alike_points(step))
+        relative = unit / float(np.sqrt(max(measured.mean(), 1e-12)))
         return Data(
             use, error, tolerance, measured / error, splines[use] / error[:, None], relative
         )
@@ -146,20 +159,41 @@ def spline_basis(q: Float) -> Float:
     return np.asarray(BSpline.design_matrix(q, knots, 3).toarray(), dtype=np.float64)
 
 
+def alike_points(step: float, spacing: float = BIN_STEP) -> int:
+    """How many neighbouring points, `spacing` apart, repeat one of a source of that step, 1/Å.
+
+    What was read between the points of a coarse source tells nothing new. 1 where the source is as
+    fine as the points, or its step is 0.
+    """
+    return max(1, math.ceil(step / spacing - 0.01))  # a hundredth for rounding
+
+
 def noise(y: Float, model: float) -> Float:
     """Standard uncertainty of each point, from the pattern itself.
 
-    Counting noise goes with √y; its size comes from second differences (variance 6 σ² for white
-    noise), robustly. A share `model` of y is added in quadrature for what no model describes.
+    Counting noise goes with √y. A share `model` of y is added in quadrature for what no model
+    describes.
     """
     level = level_of(y)
     return np.sqrt(noise_unit(y) ** 2 * level + (model * level) ** 2)
 
 
-def noise_unit(y: Float) -> float:
-    """Standard uncertainty of a point of height 1, when it goes with √y."""
-    second = np.diff(y, 2) / np.sqrt(6.0 * level_of(y)[1:-1])
-    return float(np.median(np.abs(second)) / 0.6745) if second.size else 0.0
+def noise_unit(y: Float, alike: int = 1) -> float:
+    """Standard uncertainty of a point of height 1, when it goes with √y.
+
+    It comes from second differences (variance 6 σ² for white noise), robustly; of points that do
+    not repeat each other. Fits take every point for a new one: where `alike` repeat each other, the
+    uncertainty is √alike times that of one, so that all together say no more than the source.
+    """
+    level = level_of(y)[alike:-alike]
+    second = second_differences(y, alike) / np.sqrt(6.0 * level)
+    return float(np.median(np.abs(second)) / 0.6745 * np.sqrt(alike)) if second.size else 0.0
+
+
+def second_differences(y: Float, apart: int = 1) -> Float:
+    """Second differences of points so far `apart`, shape (n - 2 · apart,), empty for few points."""
+    first = y[apart:] - y[:-apart]
+    return first[apart:] - first[:-apart]
 
 
 def level_of(y: Float) -> Float:

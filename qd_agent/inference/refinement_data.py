@@ -10,6 +10,7 @@ from scipy.ndimage import uniform_filter1d
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.pattern import Pattern
+from qd_agent.inference.least_squares import alike_points, second_differences
 
 Float = npt.NDArray[np.float64]
 
@@ -28,7 +29,8 @@ class Data:
     """What is fitted.
 
     Attributes:
-        q, intensity, sigma: shape (points,); 1/Å, the pattern's unit.
+        q, intensity, sigma: shape (points,); 1/Å, the pattern's unit. Sigma is what each point
+            adds: √k times its own where k points repeat one of a coarse source.
         used: shape (size of the grid,), which points of the pattern these are.
         measured: the uncertainties came with the pattern; else they are counting noise, estimated.
         solvent: a measured solvent on the same points, mean 1, or None.
@@ -62,9 +64,11 @@ def select(pattern: Pattern, solvent: Pattern | None = None) -> Data:
     given = np.asarray(pattern.sigma[used], dtype=np.float64)
     measured = bool((np.isfinite(given) & (given > 0)).mean() > 0.95)
     level = _level(y)
-    sigma = counting_noise(y, level)
+    alike = alike_points(pattern.step, pattern.grid.step)
+    sigma = counting_noise(y, level, alike)
     if measured:
-        sigma = np.where(np.isfinite(given) & (given > 0), given, np.median(given))
+        known = np.where(np.isfinite(given) & (given > 0), given, np.median(given))
+        sigma = known * np.sqrt(alike)
     return Data(
         q=pattern.q[used],
         intensity=y,
@@ -75,13 +79,14 @@ def select(pattern: Pattern, solvent: Pattern | None = None) -> Data:
     )
 
 
-def counting_noise(y: Float, level: Float) -> Float:
+def counting_noise(y: Float, level: Float, alike: int = 1) -> Float:
     """Uncertainty of each point, shape of y, if it is counting noise: k √level.
 
-    k is read off second differences (variance 6 σ² for white noise), robustly.
+    k is read off second differences (variance 6 σ² for white noise), robustly, of points that do
+    not repeat each other; of `alike` ones it is √alike times as large, as in the live fit.
     """
-    second = np.diff(y, 2) / np.sqrt(6.0 * level[1:-1])
-    return float(np.median(np.abs(second)) / 0.6745) * np.sqrt(level)
+    second = second_differences(y, alike) / np.sqrt(6.0 * level[alike:-alike])
+    return float(np.median(np.abs(second)) / 0.6745 * np.sqrt(alike)) * np.sqrt(level)
 
 
 def inflation(residual: Float, free: int) -> float:

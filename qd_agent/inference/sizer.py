@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -125,21 +126,25 @@ class NetworkSizer:
         intensity: npt.NDArray[np.float32],
         coverage: npt.NDArray[np.float32],
         resolution: Float | None = None,
+        step: Float | None = None,
     ) -> list[Examined]:
         """Read and explain binned patterns: all that the verdict is made from.
 
-        `resolution` (n,) is the standard deviation of each instrument's Gaussian, 1/Å.
+        `resolution` (n,) is the standard deviation of each instrument's Gaussian, `step` (n,) that
+        of each source which is coarser than the bins, 1/Å.
         """
-        sharpness = np.zeros(len(intensity)) if resolution is None else resolution
-        rows = zip(self.read(intensity, coverage), intensity, coverage, sharpness, strict=True)
+        none = np.zeros(len(intensity))
+        sharpness, steps = (none if v is None else v for v in (resolution, step))
+        read = self.read(intensity, coverage)
+        rows = zip(read, intensity, coverage, sharpness, steps, strict=True)
         return [
-            self.answer(reading, self._explained(reading, i, c, float(r)))
-            for reading, i, c, r in rows
+            self.answer(reading, self._explained(reading, i, c, float(r), float(s)), _blur(r, s))
+            for reading, i, c, r, s in rows
         ]
 
-    def answer(self, reading: Reading, fit: Fit) -> Examined:
-        """Combine what the network and the fit say, by this model's calibration."""
-        answer = combine(reading, fit, self._artifact.card.calibration)
+    def answer(self, reading: Reading, fit: Fit, blur: float = 0.0) -> Examined:
+        """Combine what the network and the fit say, by this model's calibration; see `combine`."""
+        answer = combine(reading, fit, self._artifact.card.calibration, blur)
         evidence = Evidence(
             nothing=reading.nothing,
             foreign=reading.foreign,
@@ -157,6 +162,7 @@ class NetworkSizer:
         intensity: npt.NDArray[np.float32],
         coverage: npt.NDArray[np.float32],
         resolution: float,
+        step: float,
     ) -> Fit:
         return self._explainer.fit(
             intensity.astype(np.float64),
@@ -165,6 +171,7 @@ class NetworkSizer:
             reading.dispersion,
             free=True,
             resolution=resolution,
+            step=step,
         )
 
     def _answer(self, patterns: list[Pattern]) -> list[Sized]:
@@ -173,7 +180,8 @@ class NetworkSizer:
         )
         answers: list[Sized] = []
         broadening = np.array([p.broadening for p in patterns])
-        examined = self.examine(intensity, coverage, broadening)
+        steps = np.array([p.step for p in patterns])
+        examined = self.examine(intensity, coverage, broadening, steps)
         for pattern, found in zip(patterns, examined, strict=True):
             refusal = judge(found.evidence, self._artifact.card.thresholds)
             if refusal is None:
@@ -227,6 +235,15 @@ def prepare(pattern: Pattern) -> Pattern | Refusal:
         return window if window is not None else normalize_area(cleaned)
     except BadFrame as error:
         return Refusal(Verdict.BAD_FRAME, str(error))
+
+
+def _blur(resolution: float, step: float) -> float:
+    """Standard deviation, 1/Å, by which means over the step widen, if no more is known than that.
+
+    Whether a source's points are means or samples nobody tells; a calibrant's resolution does.
+    """
+    means = step / math.sqrt(12.0)
+    return means if resolution <= means else 0.0
 
 
 def _marginals(probabilities: Float, centres: Float) -> list[Marginal]:

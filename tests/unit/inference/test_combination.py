@@ -116,3 +116,15 @@ def test_a_certain_network_divides_by_nothing():
     certain = replace(reading(), diameter=Marginal(4.0, 0.0, 4.0, 4.0))
     answer = combine(certain, fit(4.0, 0.0), TRUSTED)
     assert np.isfinite([answer.diameter, answer.sd, *answer.interval, *answer.classes]).all()
+
+
+def test_a_widening_that_may_not_be_there_lengthens_intervals_downwards():
+    plain = combine(reading(), fit(4.0, 0.05), TRUSTED)
+    blurred = combine(reading(), fit(4.0, 0.05), TRUSTED, blur=0.01)
+    assert blurred.diameter == plain.diameter
+    assert blurred.interval[1] == plain.interval[1]
+    assert blurred.interval_volume[1] == plain.interval_volume[1]
+    # A peak of 4 nm has a standard deviation of 0.06 1/Å: 2.8 % of the variance is in question.
+    assert plain.interval[0] - blurred.interval[0] == pytest.approx(
+        1.1 * 0.5 * 0.028 * 4.0, rel=0.1
+    )

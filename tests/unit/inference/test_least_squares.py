@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 
+from qd_agent.core.pattern import RawPattern, resample
 from qd_agent.inference.binned_debye import BINNED_Q
 from qd_agent.inference.least_squares import (
     Data,
+    alike_points,
     inflation,
+    level_of,
     noise,
     noise_unit,
     significance,
     solve,
     spline_basis,
 )
+from qd_agent.inference.network import bin_patterns
 
 
 def data_for(pattern: np.ndarray) -> Data:
@@ -52,6 +56,28 @@ def test_noise_is_read_off_the_pattern():
     assert Data.of(7.0 * pattern, np.ones(1251), spline_basis(BINNED_Q)).noise == pytest.approx(
         0.05, rel=0.1
     )
+
+
+@pytest.mark.parametrize("step", [0.0028, 0.0112, 0.014, 0.02, 0.03, 0.05])
+def test_what_a_coarse_source_repeats_is_not_taken_for_certainty(step: float):
+    q, counts = np.arange(0.95, 15.05, step), 2000.0
+    expected = np.sqrt(step / (0.0112 * counts))  # of independent bins that say as much
+    found: list[float] = []
+    for seed in range(4):
+        read = resample(RawPattern(q, np.random.default_rng(seed).poisson(counts, q.size) / counts))
+        binned, _ = bin_patterns(read.intensity[None], read.coverage[None])
+        found.append(noise_unit(binned[0].astype(np.float64), alike_points(read.step)))
+    assert np.mean(found) == pytest.approx(expected, rel=0.3)
+
+
+def test_a_source_as_fine_as_the_bins_repeats_nothing():
+    assert [alike_points(step) for step in (0.0, 0.0028, 0.0112, 0.0125, 0.05)] == [1, 1, 1, 2, 5]
+
+
+def test_noise_of_independent_bins_is_that_of_second_differences_to_the_last_digit():
+    pattern = np.random.default_rng(3).poisson(400.0, 1251) / 400.0
+    second = np.diff(pattern, 2) / np.sqrt(6.0 * level_of(pattern)[1:-1])
+    assert noise_unit(pattern) == float(np.median(np.abs(second)) / 0.6745)
 
 
 def test_an_instrument_broadens_and_never_sharpens():

@@ -251,11 +251,63 @@ def test_coarse_steps_do_not_make_nanocrystals_small(
     assert estimate.diameter_nm == pytest.approx(diameter, abs=0.2)
 
 
+@pytest.mark.parametrize("step", [0.0125, 0.02])
+def test_intervals_hold_whether_points_are_means_over_a_step_or_samples(
+    sizer: NetworkSizer, simulator: NanocrystalSimulator, step: float
+):
+    q = np.arange(1.0, 14.99, step)
+    smooth = simulator.intensity(8.0, 0.12)
+    samples = np.interp(q, Q, smooth)
+    means = np.mean([np.interp(q + a * step, Q, smooth) for a in np.linspace(-0.5, 0.5, 51)], 0)
+    truth, truth_volume = simulator.averages(8.0, 0.12)
+    for ideal in (samples, means):
+        counts = np.random.default_rng(1).poisson(20000.0 * ideal / ideal.mean()).astype(float)
+        estimate = sizer.size([resample(RawPattern(q, counts))])[0].estimate
+        assert estimate.interval_nm is not None
+        assert estimate.interval_volume_nm is not None
+        assert estimate.interval_nm[0] <= truth <= estimate.interval_nm[1]
+        assert estimate.interval_volume_nm[0] <= truth_volume <= estimate.interval_volume_nm[1]
+
+
 def test_steps_too_coarse_for_the_peaks_are_refused(sizer: NetworkSizer, make: MakePattern):
     estimate = sizer.size([coarsened(make(8.0, counts=20000.0), 18)])[0].estimate
     assert_no_size(estimate)
     assert estimate.verdict is Verdict.INSUFFICIENT_Q
     assert "0.050 1/Å apart" in estimate.reason
+
+
+def counted_in_steps(simulator: NanocrystalSimulator, step: float, seed: int) -> Pattern:
+    """A few nanocrystals of 3 nm in a liquid, counted 2000 times a point, in steps as wide."""
+    mean = 0.15 * simulator.intensity(3.0, 0.12) + 0.85 * liquid_background(
+        Q, np.random.default_rng(0)
+    )
+    points = round(step / PUBLISHED_GRID.step)
+    size = Q.size // points * points
+    q, smooth = (a[:size].reshape(-1, points).mean(axis=1) for a in (Q, mean))
+    counts = np.random.default_rng(seed).poisson(2000.0 * smooth / smooth.mean())
+    return resample(RawPattern(q, counts.astype(float)))
+
+
+def test_intervals_of_faint_patterns_in_coarse_steps_mostly_hold(
+    sizer: NetworkSizer, simulator: NanocrystalSimulator
+):
+    patterns = [counted_in_steps(simulator, 0.0504, seed) for seed in range(12)]
+    truth, _ = simulator.averages(3.0, 0.12)
+    intervals = [sized.estimate.interval_nm for sized in sizer.size(patterns)]
+    held = [low <= truth <= high for low, high in (i for i in intervals if i is not None)]
+    assert len(held) >= 10
+    assert sum(held) >= len(held) - 2
+
+
+def test_small_angles_in_the_same_file_do_not_change_a_size(sizer: NetworkSizer, make: MakePattern):
+    coarse = make(8.0, counts=20000.0)
+    size = Q.size // 4 * 4
+    q, values = (a[:size].reshape(-1, 4).mean(axis=1) for a in (Q, coarse.intensity))
+    fine = np.arange(0.005, 0.9, 0.0005)
+    merged = RawPattern(np.concatenate([fine, q]), np.concatenate([values[0] / fine, values]))
+    alone, both = sizer.size([resample(RawPattern(q, values)), resample(merged)])
+    assert alone.estimate.diameter_nm == pytest.approx(8.0, abs=0.2)
+    assert both.estimate.interval_nm == pytest.approx(alone.estimate.interval_nm, abs=1e-3)
 
 
 def test_arrays_that_do_not_fit_their_grid_are_bad_frames(sizer: NetworkSizer):

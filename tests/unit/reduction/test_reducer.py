@@ -66,6 +66,14 @@ def test_every_real_dtype_gives_the_same_pattern(
     _same(plain.reduce(frame(counts)), plain.reduce(frame(counts.astype(dtype))))
 
 
+def test_fewer_points_than_the_grid_are_told_as_a_coarse_step(
+    poni: Path, plain: AzimuthalReducer, frame: MakeFrame, scattering: Counts
+):
+    few = _open(poni, dark="none", q_points=500).reduce(frame(scattering()))
+    assert few.step == pytest.approx(PUBLISHED_GRID.span / 500)
+    assert plain.reduce(frame(scattering())).step == 0.0
+
+
 def test_a_frame_is_left_as_it_was(poni: Path, frame: MakeFrame, scattering: Counts):
     counts = scattering()
     counts.flags.writeable = False
