@@ -38,6 +38,8 @@ _CLEAR = (3.0, 4.0)
 are where they should be, and nothing is looked for farther away."""
 _KNOWN = 0.3
 """Share of the slopes' power that must be signal. Slopes of noise shift nothing."""
+_NO_SIGNAL = 1e9
+"""Variance by the square of the level at which no shift is to be seen, and squares overflow."""
 
 _SMOOTH = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
 _REACH = 3  # points to either side that a smoothed slope needs
@@ -174,6 +176,8 @@ class Opposite:
         if not level > 0.0 or not np.isfinite(least):
             return None
         scatter = np.maximum(scatter, least) / level / level
+        if not scatter.max() < _NO_SIGNAL:
+            return None
         return _Points(
             seen,
             mean / level,
