@@ -38,8 +38,9 @@ _CLEAR = (3.0, 4.0)
 are where they should be, and nothing is looked for farther away."""
 _KNOWN = 0.3
 """Share of the slopes' power that must be signal. Slopes of noise shift nothing."""
-_NO_SIGNAL = 1e9
-"""Variance by the square of the level at which no shift is to be seen, and squares overflow."""
+_NO_NOISE, _NO_SIGNAL = 1e-15, 1e9
+"""Variance by the square of the level that no detector reaches, and at which no shift is to be
+seen; beyond them squares overflow."""
 
 _SMOOTH = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
 _REACH = 3  # points to either side that a smoothed slope needs
@@ -175,7 +176,7 @@ class Opposite:
         least = float(scatter[scatter > 0.0].min(initial=np.inf))
         if not level > 0.0 or not np.isfinite(least):
             return None
-        scatter = np.maximum(scatter, least) / level / level
+        scatter = np.maximum(np.maximum(scatter, least) / level / level, _NO_NOISE)
         if not scatter.max() < _NO_SIGNAL:
             return None
         return _Points(
