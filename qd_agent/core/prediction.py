@@ -64,7 +64,8 @@ class Estimate(BaseModel):
         "(probability that these are PbS nanocrystals, by the network), dark_age_s and "
         "background_age_s (time between the frame and the latest of those, s), saturated_share "
         "(of the pixels used), monitor (its reading), q_min and q_max (1/Å), q_coverage (share of "
-        "the points between them that were measured)",
+        "the points between them that were measured), centre_shift and centre_shift_error (of the "
+        "beam centre against the PONI, as opposite sectors show it, and its standard error, 1/Å)",
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from qd_agent.core.errors import BadFrame, Lacking
 from qd_agent.core.frame import Frame, FrameReference
 from qd_agent.core.pattern import Pattern, RawPattern, normalize_area, resample
 from qd_agent.reduction.backgrounds import Background, Backgrounds, Gathered, subtract
+from qd_agent.reduction.centring import TOO_FAR, reason
 from qd_agent.reduction.corrections import Dark, monitor_of
 from qd_agent.reduction.darks import OWN, Darks, check_dark
 from qd_agent.reduction.masking import Bool
@@ -51,6 +52,21 @@ class Counts:
         return "monitor" in self.quality
 
 
+@dataclass(frozen=True, slots=True)
+class Integrated:
+    """What counts were summed up to.
+
+    Attributes:
+        raw: the pattern, by the monitor.
+        flags: 'off_centre'.
+        quality: by the names that `Estimate.quality` explains.
+    """
+
+    raw: RawPattern
+    flags: tuple[str, ...] = ()
+    quality: dict[str, float] = field(default_factory=dict[str, float])
+
+
 class CountReducer(ABC):
     """Turns frames into patterns, whatever the detector. Use it from one thread at a time.
 
@@ -79,21 +95,21 @@ class CountReducer(ABC):
         of dark and background, summed over each bin. Without pixel splitting (default) the points
         are independent; with it, sigma is still right for each point on its own, but neighbours
         share counts. Flags: dark_missing, dark_stale, monitor_missing, saturated_pixels,
-        background_missing, background_stale, background_not_subtracted.
+        off_centre, background_missing, background_stale, background_not_subtracted.
 
         Raises:
             BadFrame: wrong shape or dtype, no counts, mostly invalid, saturated, monitor not
                 positive, or no more than its dark.
         """
         counts = self._prepare(frame)
-        raw = self._integrate(counts)
+        whole = self._integrate(counts)
         raw, flags, quality = self._less_background(
-            raw, frame.reference, by_monitor=counts.has_monitor
+            whole.raw, frame.reference, by_monitor=counts.has_monitor
         )
         return replace(
             normalize_area(resample(raw)),
-            flags=(*counts.flags, *flags),
-            quality={**counts.quality, **quality},
+            flags=(*counts.flags, *whole.flags, *flags),
+            quality={**counts.quality, **whole.quality, **quality},
             resolution=self._counting.resolution,
         )
 
@@ -108,8 +124,8 @@ class CountReducer(ABC):
             dark_announced: whether documents told of a dark of this frame.
 
         Raises:
-            Lacking: a dark or a monitor is missing, or the dark is stale, that must not be
-                (`set_aside`); it carries the pattern's flags.
+            Lacking: a dark or a monitor is missing, or the dark is stale, or the beam centre is
+                far off, that must not be (`set_aside`); it carries the pattern's flags.
         """
         self._check_lack(reference, pattern.flags, pattern.quality, dark_announced=dark_announced)
 
@@ -128,9 +144,11 @@ class CountReducer(ABC):
                 named = "dark_unannounced"
             if flag == "monitor_missing" and not reference.readings:
                 continue  # a fly scan, or a lost event: nothing was read with this frame at all
+            if flag == "off_centre" and quality["centre_shift"] <= TOO_FAR:
+                continue
             if named in self._counting.set_aside:
-                reason = self._lack(named, quality)
-                raise Lacking(f"{reason}, or take {named} out of reduction.set_aside", flags)
+                lack = self._lack(named, quality)
+                raise Lacking(f"{lack}, or take {named} out of reduction.set_aside", flags)
 
     def _lack(self, name: str, quality: Mapping[str, float]) -> str:
         """Say what an entry of `set_aside` means for this frame, and what to do."""
@@ -145,6 +163,8 @@ class CountReducer(ABC):
                 f"its dark is {age:.0f} s old and reduction.dark_max_age_s allows {limit:.0f}: "
                 "take darks more often, allow more"
             )
+        if name == "off_centre":
+            return reason(quality["centre_shift"])
         monitor = f"'{settings.monitor_key}'" if settings.monitor_key else "at its declared path"
         return f"the monitor {monitor} has no reading: see that it is recorded"
 
@@ -204,7 +224,7 @@ class CountReducer(ABC):
         if read.name and blind.name:  # by what would these be divided?
             left_out.append(f"{blind.frames} frames have no monitor, others have")
         total, invalid, dark, monitor = gathered.whole()
-        raw = self._integrate(Counts(total, invalid, dark, monitor))
+        raw = self._integrate(Counts(total, invalid, dark, monitor)).raw
         background = Background.of(raw, gathered.latest, by_monitor=gathered is read)
         self._backgrounds.keep(gathered.name, background)
         return left_out
@@ -248,7 +268,7 @@ class CountReducer(ABC):
         """Give the pixels that count in images of this shape."""
 
     @abstractmethod
-    def _integrate(self, counts: Counts) -> RawPattern:
+    def _integrate(self, counts: Counts) -> Integrated:
         """Sum the counts up. Raises BadFrame when they do not rise above their dark."""
 
     def _prepare(self, frame: Frame) -> Counts:

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from qd_agent.core.errors import BadFrame, Fatal
 from qd_agent.core.frame import Frame
-from qd_agent.core.pattern import RawPattern
 from qd_agent.reduction.azimuthal import Integrator, Sums
-from qd_agent.reduction.counting import CountReducer, Counts
+from qd_agent.reduction.counting import CountReducer, Counts, Integrated
 from qd_agent.reduction.darks import Darks
 from qd_agent.reduction.geometry import Shape, load_geometry
 from qd_agent.reduction.images import is_real
@@ -89,11 +88,13 @@ class AzimuthalReducer(CountReducer):
     def _used(self, counts: Float) -> Bool:
         return self._integrator((counts.shape[0], counts.shape[1])).used
 
-    def _integrate(self, counts: Counts) -> RawPattern:
+    def _integrate(self, counts: Counts) -> Integrated:
         integrator = self._integrator((counts.values.shape[0], counts.values.shape[1]))
         sums = integrator.sums(counts.values, counts.invalid, counts.dark)
         _check_signal(sums)
-        return integrator.pattern(sums, counts.monitor)
+        raw = integrator.pattern(sums, counts.monitor)
+        shift = integrator.centre_shift(sums)
+        return Integrated(raw) if shift is None else Integrated(raw, shift.flags, shift.quality)
 
 
 def _check_signal(sums: Sums) -> None:

@@ -91,15 +91,17 @@ class CountSettings(BaseModel):
         description="data key of the monitor whose reading divides the counts; empty: none",
     )
     set_aside: list[
-        Literal["dark_missing", "dark_unannounced", "dark_stale", "monitor_missing"]
+        Literal["dark_missing", "dark_unannounced", "dark_stale", "monitor_missing", "off_centre"]
     ] = Field(
-        default=["dark_missing", "dark_stale", "monitor_missing"],
+        default=["dark_missing", "dark_stale", "monitor_missing", "off_centre"],
         description=(
             "what makes a bad_frame with a reason, to be retried when it is mended; what is left "
             "out is a flag on the size only. dark_missing: documents told of a dark (dark frames "
             "of the run, or a dark run), and it cannot be had; dark_unannounced: no document told "
             "of one, where `dark` is stream; dark_stale: see `dark_max_age_s`; monitor_missing: "
-            "the frame's event has readings, and none of the monitor (in a fly scan it has none)"
+            "the frame's event has readings, and none of the monitor (in a fly scan it has none); "
+            "off_centre: opposite sides of the detector see the rings so far apart that the beam "
+            "centre is off by more than 0.008 1/Å (from 0.003 on it is a flag)"
         ),
     )
     saturation: float | None = Field(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, Fatal
 from qd_agent.core.frame import Frame
 from qd_agent.core.pattern import RawPattern, q_from_two_theta
-from qd_agent.reduction.counting import CountReducer, Counts
+from qd_agent.reduction.counting import CountReducer, Counts, Integrated
 from qd_agent.reduction.darks import Darks
 from qd_agent.reduction.images import is_real, read_file, read_image
 from qd_agent.reduction.masking import Bool, invalid_pixels, load_mask
@@ -61,7 +61,7 @@ class StripReducer(CountReducer):
     def _used(self, counts: Float) -> Bool:
         return self._in_use
 
-    def _integrate(self, counts: Counts) -> RawPattern:
+    def _integrate(self, counts: Counts) -> Integrated:
         good = self._in_use & ~counts.invalid
         seen = self._order[good[self._order]]  # in the order of their Q
         values, dark = counts.values, counts.dark
@@ -75,11 +75,13 @@ class StripReducer(CountReducer):
                 f"times their uncertainty of {spread:.3g}: no scattering"
             )
         if not self._settings.counts:
-            return RawPattern(self._q[seen], signal / counts.monitor)
+            return Integrated(RawPattern(self._q[seen], signal / counts.monitor))
         # A channel that counted nothing is not known perfectly.
         floor = float(variance[variance > 0].min(initial=np.inf))
         sigma = np.sqrt(np.maximum(variance, floor if np.isfinite(floor) else 0.0))
-        return RawPattern(self._q[seen], signal / counts.monitor, sigma / counts.monitor)
+        return Integrated(
+            RawPattern(self._q[seen], signal / counts.monitor, sigma / counts.monitor)
+        )
 
 
 def _read_axis(settings: StripSettings) -> tuple[Float, str]:

@@ -20,6 +20,8 @@ WHOLE = {
     "background_age_s": 7200.0,
     "saturated_share": 0.0,
     "monitor": 1234567.0,
+    "centre_shift": 0.00021,
+    "centre_shift_error": 0.00018,
     "q_min": 1.2,
     "q_max": 14.5,
     "q_coverage": 0.975,
@@ -34,6 +36,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, tuple[str, str]]]] = [
             "Background": ("ok", "subtracted, 2.0 h from the frame (bcbcbcbc)"),
             "Saturation": ("ok", "none seen"),
             "Monitor": ("ok", "1,234,600"),
+            "Beam centre": ("ok", "off by 0.0002 ± 0.0002 Å⁻¹"),
             "Q range": ("ok", "1.20 to 14.50 Å⁻¹, 98 % of it measured"),
         },
     ),
@@ -46,6 +49,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, tuple[str, str]]]] = [
             "Background": ("none", "none subtracted: it is part of the fit"),
             "Saturation": ("none", "not known"),
             "Monitor": ("none", "not known"),
+            "Beam centre": ("none", "not known"),
             "Q range": ("none", "not known: the pattern is not kept (any more)"),
         },
     ),
@@ -59,18 +63,26 @@ CASES: list[tuple[str, dict[str, Any], dict[str, tuple[str, str]]]] = [
         },
     ),
     (
-        "old corrections, some saturation, a part of Q",
+        "old corrections, some saturation, a centre that is off, a part of Q",
         {
             "quality": WHOLE
             | {"saturated_share": 0.0021, "dark_age_s": 18000.0, "background_age_s": 260000.0}
-            | {"q_max": 8.0, "q_coverage": 1.0},
+            | {"q_max": 8.0, "q_coverage": 1.0, "centre_shift": 0.0062},
             "provenance": SUBTRACTED,
-            "flags": ("dark_stale", "background_stale", "saturated_pixels", "outside_classes"),
+            "flags": (
+                *("dark_stale", "background_stale", "saturated_pixels", "off_centre"),
+                "outside_classes",
+            ),
         },
         {
             "Dark": ("warn", "the dark is too old: 5.0 h from the frame (dadadada)"),
             "Background": ("warn", "the background is too old: 3 days from the frame (bcbcbcbc)"),
             "Saturation": ("warn", "0.21 % of the pixels, left out"),
+            "Beam centre": (
+                "warn",
+                "the beam is not where the PONI says: sizes come out too small; calibrate anew, "
+                "check the orientation (off by 0.0062 ± 0.0002 Å⁻¹)",
+            ),
             "Q range": ("warn", "1.20 to 8.00 Å⁻¹, 100 % of it measured"),
             "Warning": ("warn", "beyond the sizes that the model was made for"),
         },
@@ -100,6 +112,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, tuple[str, str]]]] = [
             "Background": ("warn", "not subtracted: it is as large as the frame"),
             "Saturation": ("none", "not looked for: no limit is set"),
             "Monitor": ("none", "not in use"),
+            "Beam centre": ("none", "opposite sides of the detector do not show it"),
             "Warning": ("warn", "something new"),
         },
     ),

@@ -37,7 +37,7 @@ HOUR = 3600.0
 
 def scattering(seed: int = 0) -> np.ndarray:
     y, x = np.indices(SHAPE)
-    r = np.hypot(y - 80, x - 100)
+    r = np.hypot(y - 76.5, x - 95.4)
     rings = 1 + np.exp(-((r - 40) ** 2) / 50) + 0.5 * np.exp(-((r - 75) ** 2) / 80)
     return np.random.default_rng(seed).poisson(50 * rings).astype("<u4")
 

@@ -7,6 +7,7 @@ const WORDS = {
   background_stale: "the background is too old",
   background_not_subtracted: "not subtracted: it is as large as the frame",
   saturated_pixels: "saturated pixels were left out",
+  off_centre: "the beam is not where the PONI says: sizes come out too small; calibrate anew, check the orientation",
   monitor_missing: "no monitor reading: intensities of frames do not compare",
   wavelength_missing: "no wavelength in the documents: the geometry's was taken",
   exposure_missing: "no exposure time in the documents",

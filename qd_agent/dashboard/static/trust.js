@@ -7,7 +7,7 @@ import { fixed, span } from "./format.js";
 const GRID = { low: 0.99, high: 15 }; // Å⁻¹, of the published patterns
 const SHOWN_ABOVE = [
   "dark_missing", "dark_stale", "background_missing", "background_stale", "background_not_subtracted",
-  "saturated_pixels", "monitor_missing",
+  "saturated_pixels", "monitor_missing", "off_centre",
 ];
 const VERDICTS = {
   sized: ["ok", "like what the model knows"], no_nanocrystals: ["none", "no nanocrystals seen"],
@@ -33,6 +33,7 @@ export function trustFacts(prediction, curves, usualMisfit) {
     background(flags, quality.background_age_s, from.background_hash),
     saturation(flags, quality),
     monitor(flags, quality, prediction.readings || {}),
+    centre(flags, quality),
     coverage(curves, quality),
     ...others.map((flag) => ["warn", "Warning", inWords(flag)]),
     ["none", "Model", `${from.model_name} ${from.model_version} (${String(from.model_sha256).slice(0, 12)})`],
@@ -96,6 +97,14 @@ function monitor(flags, quality, readings) {
   const value = Number.isFinite(quality.monitor) ? quality.monitor : readings.declared_monitor;
   if (Number.isFinite(value)) return ["ok", "Monitor", value.toLocaleString("en-GB", { maximumSignificantDigits: 5 })];
   return ["none", "Monitor", isSilent(quality) ? "not known" : "not in use"];
+}
+
+function centre(flags, quality) {
+  const { centre_shift: shift, centre_shift_error: error } = quality;
+  const by = Number.isFinite(shift) && Number.isFinite(error) ? `off by ${fixed(shift, 4)} ± ${fixed(error, 4)} Å⁻¹` : "";
+  if (flags.has("off_centre")) return ["warn", "Beam centre", by ? `${inWords("off_centre")} (${by})` : inWords("off_centre")];
+  if (by) return ["ok", "Beam centre", by];
+  return ["none", "Beam centre", isSilent(quality) ? "not known" : "opposite sides of the detector do not show it"];
 }
 
 function coverage(curves, quality) {

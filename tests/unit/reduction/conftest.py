@@ -60,11 +60,11 @@ def frame() -> Callable[..., Frame]:
 
 @pytest.fixture
 def scattering() -> Callable[..., np.ndarray]:
-    """Make counts with Poisson noise on SHAPE: scattering(mean, seed)."""
+    """Make counts with Poisson noise on SHAPE, around the PONI's beam: scattering(mean, seed)."""
 
     def make(mean: float = 50.0, seed: int = 0) -> np.ndarray:
         y, x = np.indices(SHAPE)
-        r = np.hypot(y - 80, x - 100)
+        r = np.hypot(y - 76.5, x - 95.4)
         shape = 1 + np.exp(-((r - 40) ** 2) / 50) + 0.5 * np.exp(-((r - 75) ** 2) / 80)
         return np.random.default_rng(seed).poisson(mean * shape).astype(np.uint32)
 
