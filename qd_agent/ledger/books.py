@@ -131,6 +131,8 @@ class Books:
     def _missing(self, run_uid: str, expected: Mapping[str, tuple[int, int]]) -> int:
         """Count what was announced (events and their frames, by stream) and was never seen."""
         unseen = {stream: frames for stream, (_, frames) in expected.items()}
+        if not unseen:
+            return 0  # of an open run nobody knows yet
         for stream, seq_num, count in self._db.rows(
             "SELECT stream, seq_num, COUNT(*) FROM (SELECT DISTINCT stream, data_key, seq_num, idx "
             "FROM frames WHERE run_uid = ?) GROUP BY stream, seq_num",
