@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from qd_agent.core.frame import Frame, FrameReference
 from qd_agent.core.pattern import Pattern, RawPattern, normalize_area, resample
 from qd_agent.reduction.backgrounds import Background, Backgrounds, Gathered, subtract
 from qd_agent.reduction.centring import TOO_FAR, reason
-from qd_agent.reduction.corrections import Dark, monitor_of
+from qd_agent.reduction.corrections import monitor_of
+from qd_agent.reduction.counts import Counts, Integrated
 from qd_agent.reduction.darks import OWN, Darks, check_dark
 from qd_agent.reduction.masking import Bool
 from qd_agent.reduction.settings import CountSettings
@@ -24,47 +25,6 @@ Float = npt.NDArray[np.float64]
 
 BACKGROUND = "background"
 """What a run may be for others, beside the roles of their darks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """One exposure, or the sum of several, ready to be integrated.
-
-    Attributes:
-        values: float64, in the shape of the stored frames; the integration may write into it.
-        invalid: same shape, True where there is no count.
-        dark: to subtract, of as many exposures; None for none.
-        monitor: of all exposures together; 1 without one.
-        flags: 'dark_missing', 'dark_stale', 'monitor_missing', 'saturated_pixels'.
-        quality: by the names that `Estimate.quality` explains.
-    """
-
-    values: Float
-    invalid: Bool
-    dark: Dark | None = None
-    monitor: float = 1.0
-    flags: tuple[str, ...] = ()
-    quality: dict[str, float] = field(default_factory=dict[str, float])
-
-    @property
-    def has_monitor(self) -> bool:
-        """Whether a monitor was read, so that `monitor` is more than a place holder."""
-        return "monitor" in self.quality
-
-
-@dataclass(frozen=True, slots=True)
-class Integrated:
-    """What counts were summed up to.
-
-    Attributes:
-        raw: the pattern, by the monitor.
-        flags: 'off_centre'.
-        quality: by the names that `Estimate.quality` explains.
-    """
-
-    raw: RawPattern
-    flags: tuple[str, ...] = ()
-    quality: dict[str, float] = field(default_factory=dict[str, float])
 
 
 class CountReducer(ABC):

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, Fatal
 from qd_agent.core.frame import Frame
 from qd_agent.reduction.azimuthal import Integrator, Sums
-from qd_agent.reduction.counting import CountReducer, Counts, Integrated
+from qd_agent.reduction.counting import CountReducer
+from qd_agent.reduction.counts import Counts, Integrated
 from qd_agent.reduction.darks import Darks
 from qd_agent.reduction.geometry import Shape, load_geometry
 from qd_agent.reduction.images import is_real

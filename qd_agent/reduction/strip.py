@@ -8,7 +8,8 @@ import numpy.typing as npt
 from qd_agent.core.errors import BadFrame, Fatal
 from qd_agent.core.frame import Frame
 from qd_agent.core.pattern import RawPattern, q_from_two_theta
-from qd_agent.reduction.counting import CountReducer, Counts, Integrated
+from qd_agent.reduction.counting import CountReducer
+from qd_agent.reduction.counts import Counts, Integrated
 from qd_agent.reduction.darks import Darks
 from qd_agent.reduction.images import is_real, read_file, read_image
 from qd_agent.reduction.masking import Bool, invalid_pixels, load_mask

@@ -13,6 +13,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 from qd_agent.core.errors import BadFrame
@@ -98,7 +99,9 @@ def _frames_of(streams: Sequence[RawStream], run_uid: str, *, is_open: bool) -> 
     for stream in streams:
         if stream.has_frames:
             told += _rows_and_events(stream, list(rows.get(stream.uid, {}).values()))
-    return documents + [document for _, some in sorted(told, key=_time) for document in some]
+    return documents + [
+        document for _, some in sorted(told, key=itemgetter(0)) for document in some
+    ]
 
 
 def _rows_and_events(
@@ -126,10 +129,6 @@ def _rows_and_events(
         data = [(name, {**doc, "descriptor": descriptor}) for name, doc in mine]
         told.append((latest, [*data, document]))
     return told
-
-
-def _time(told: tuple[float, object]) -> float:
-    return told[0]
 
 
 _Row = tuple[RawStream, int, int]
@@ -176,16 +175,12 @@ def _rows(
         return [(stream, number) for number in numbers]
     timed = sorted(
         ((event.time, at, event.seq_num) for at, s in enumerate(sharing) for event in s.events),
-        key=_first,
+        key=itemgetter(0),
     )
     at_once = any(a[0] == b[0] and a[1] != b[1] for a, b in pairwise(timed))
     if len(timed) != count or at_once:
         return []
     return [(sharing[at], number) for _, at, number in timed]
-
-
-def _first(row: tuple[float, int, int]) -> float:
-    return row[0]
 
 
 def _resource(
