@@ -16,7 +16,6 @@ from qd_agent.scattering.ensemble import averages, lognormal_weights
 from qd_agent.scattering.form_factors import FormFactors
 from qd_agent.scattering.forward import (
     ClusterLibrary,
-    PartialSums,
     debye_waller,
     distances,
     partial_sums,
@@ -33,11 +32,10 @@ LEAD_ANOMALOUS, SULFUR_ANOMALOUS = -1.4 + 7.0j, 0.1 + 0.1j
 """f' + i f'' at 0.56 Å, amid the usual wavelengths (Chantler). The pattern does not say which it
 was; a fit moves those of Pb (`BinnedDebye.contrast`)."""
 
-STEPS: Mapping[str, float] = MappingProxyType(
-    {"size": 0.002, "dispersion": 0.0004, "b_lead": 0.004, "b_sulfur": 0.01}
-)
-"""Differences that derivatives are taken over; the size's is relative. A dispersion of 3 % at 2.5
-nm is a sixth of the spacing of the clusters: steps ten times as long are no derivatives there."""
+STEPS: Mapping[str, float] = MappingProxyType({"size": 0.002, "dispersion": 0.0004})
+"""Differences that these derivatives are taken over; the size's is relative. A dispersion of 3 % at
+2.5 nm is a sixth of the spacing of the clusters: steps ten times as long are no derivatives
+there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,21 @@ class Dots:
     b_lead: float = 1.5
     b_sulfur: float = 1.8
     resolution: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Scattering of ensembles on the fine grid, per particle.
+
+    `whole` (ensembles, nq); of the first one what |f_Pb|² (interference `lead`, and `lead_self`),
+    Re f_Pb f_S* and |f_S|² multiply, (nq,) each, damped.
+    """
+
+    whole: Float
+    lead: Float
+    mixed: Float
+    sulfur: Float
+    lead_self: float
 
 
 NOTHING = 1e-12
@@ -81,28 +94,37 @@ class BinnedDebye:
 
     def pattern(self, dots: Dots) -> Float:
         """Nanocrystals alone on the bins, shape (1251,), mean 1."""
-        values = self._read(_seen(self._parts([dots])[0], dots), dots.scale)[0]
+        values = self._read(_seen(self._parts(dots, []).whole, dots), dots.scale)[0]
         return np.asarray(values / values.mean(), dtype=np.float64)
 
     def derivatives(self, dots: Dots) -> tuple[Float, dict[str, Float]]:
         """(pattern, its change with every quantity per unit), each of shape (1251,)."""
         steps = {n: s * dots.size if n == "size" else s for n, s in STEPS.items()}
-        moved = [replace(dots, **{n: getattr(dots, n) + s}) for n, s in steps.items()]
-        values = self._read(_seen(self._parts([dots, *moved])[0], dots), dots.scale)
-        values = values / values.mean(axis=1, keepdims=True)
-        plain = values[0]
+        parts = self._parts(dots, [replace(dots, **{n: getattr(dots, n) + s})
+                                   for n, s in steps.items()])  # fmt: skip
+        fine = np.concatenate([parts.whole, self._thermal(parts, dots)])
+        values = self._read(_seen(fine, dots), dots.scale)
+        means = values.mean(axis=1, keepdims=True)
+        ensembles = values[:-2] / means[:-2]
+        plain = ensembles[0]
         columns = {
-            name: (values[i + 1] - plain) / step for i, (name, step) in enumerate(steps.items())
+            name: (ensembles[i + 1] - plain) / step for i, (name, step) in enumerate(steps.items())
         }
+        lead, sulfur = (values[-2:] - means[-2:] * plain) / means[0]
         slope = BINNED_Q * self._heavy * slope_of(plain / self._heavy) / dots.scale
-        columns["scale"] = slope - plain * slope.mean()
-        return plain, columns
+        return plain, {
+            **columns,
+            "b_lead": lead,
+            "b_sulfur": sulfur,
+            "scale": slope - plain * slope.mean(),
+        }
 
     def contrast(self, dots: Dots) -> dict[str, Float]:
         """Change of the pattern with f' of Pb, and with its f''², per electron unit."""
-        fine, lead, mixed = self._parts([dots])
+        parts = self._parts(dots, [])
         squared, cross = self._by_real
-        both = np.concatenate([fine, squared * lead + cross * mixed, lead])
+        lead = parts.lead_self + parts.lead
+        both = np.stack([parts.whole[0], squared * lead + cross * parts.mixed, lead])
         values = self._read(_seen(both, dots), dots.scale)
         values = values / values[0].mean()
         return {"lead_real": values[1], "lead_imaginary": values[2]}
@@ -124,28 +146,37 @@ class BinnedDebye:
         put_back = self._heavy / np.interp(BINNED_Q * scale, self._fine, self._products[0])
         return read * put_back
 
-    def _parts(self, dots: list[Dots]) -> tuple[Float, Float, Float]:
-        """(I, what |f_Pb|² multiplies, what Re f_Pb f_S* multiplies), each (ensembles, nq)."""
-        # What is read at Q × scale must be damped as at Q.
-        column = np.array(
-            [[d.size, d.dispersion, d.b_lead / d.scale**2, d.b_sulfur / d.scale**2] for d in dots]
-        )
-        weights = lognormal_weights(self.diameters, column[:, :1], column[:, 1:2])
+    def _parts(self, dots: Dots, others: list[Dots]) -> _Parts:
+        """Scattering of an ensemble, and of `others` that differ in size and dispersion alone."""
+        column = np.array([[d.size, d.dispersion] for d in (dots, *others)])
+        weights = lognormal_weights(self.diameters, column[:, :1], column[:, 1:])
         count = self._fine.size
         # An ensemble has a few of the clusters: the table's other rows need not be read.
         some = _telling(weights, self.diameters)
         flat = weights[:, some] @ self._flat[some]
-        sums = PartialSums(
-            flat[:, :count], flat[:, count : 2 * count], flat[:, 2 * count : 3 * count],
-            flat[:, -2:-1], flat[:, -1:],
-        )  # fmt: skip
-        lead = debye_waller(self._fine, column[:, 2:3])
-        sulfur = debye_waller(self._fine, column[:, 3:4])
+        # What is read at Q × scale must be damped as at Q.
+        lead, sulfur = (
+            debye_waller(self._fine, b / dots.scale**2) for b in (dots.b_lead, dots.b_sulfur)
+        )
         lead2, cross, sulfur2 = self._products
-        alone = sums.lead + lead**2 * sums.lead_lead
-        mixed = 2.0 * lead * sulfur * sums.lead_sulfur
-        rest = sulfur2 * (sums.sulfur + sulfur**2 * sums.sulfur_sulfur)
-        return lead2 * alone + cross * mixed + rest, alone, mixed
+        interference = flat[:, :count] * (lead2 * lead**2)
+        interference += flat[:, count : 2 * count] * (2.0 * cross * lead * sulfur)
+        interference += flat[:, 2 * count : 3 * count] * (sulfur2 * sulfur**2)
+        alone = lead2 * flat[:, -2:-1] + sulfur2 * flat[:, -1:]
+        return _Parts(
+            whole=alone + interference,
+            lead=flat[0, :count] * lead**2,
+            mixed=2.0 * lead * sulfur * flat[0, count : 2 * count],
+            sulfur=flat[0, 2 * count : 3 * count] * sulfur**2,
+            lead_self=float(flat[0, -2]),
+        )
+
+    def _thermal(self, parts: _Parts, dots: Dots) -> Float:
+        """Change with B of Pb and of S, Å², shape (2, nq): each amplitude falls by s² per unit."""
+        lead2, cross, sulfur2 = self._products
+        mixed = cross * parts.mixed
+        damped = np.stack([2.0 * lead2 * parts.lead + mixed, 2.0 * sulfur2 * parts.sulfur + mixed])
+        return damped * -((self._fine / (4.0 * np.pi * dots.scale)) ** 2)
 
 
 def slope_of(pattern: Float) -> Float:

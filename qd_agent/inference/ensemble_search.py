@@ -39,11 +39,15 @@ class Modelling(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a search stands: products of plain, columns and target, and the best factors."""
+    """Where a search stands: plain and columns whitened, their products, and the best factors.
+
+    `whitened` (n, 1 + names): the plain pattern, and its change with a prior's sd of each name.
+    """
 
     dots: Dots
     plain: Float
     names: tuple[str, ...]
+    whitened: Float
     products: Float
     amplitude: float
     shifts: Mapping[str, float]
@@ -142,9 +146,8 @@ class Search:
 
     def _rest(self, point: Point) -> Float:
         """What is left for the liquid and for noise, in units of the uncertainty."""
-        _, columns = self._model.columns(point.dots, self._bends, self._fixed)
-        model = point.plain + sum(point.shifts[n] * columns[n] for n in point.shifts)
-        return self._target - self._weighing.whiten(point.amplitude * model)
+        moved = [point.shifts.get(n, 0.0) / PRIOR_SD[n] for n in point.names]
+        return self._target - point.amplitude * (point.whitened @ np.array([1.0, *moved]))
 
     def _at(self, dots: Dots) -> Point:
         plain, columns = self._model.columns(dots, self._bends, self._fixed)
@@ -152,7 +155,7 @@ class Search:
         shapes = [PRIOR_SD[n] * columns[n] for n in names]
         whitened = self._weighing.whiten(np.column_stack([plain, *shapes]))
         products = self._weighing.products(np.column_stack([whitened, self._target]))
-        return Point(dots, plain, names, products, 0.0, {}, np.inf)
+        return Point(dots, plain, names, whitened, products, 0.0, {}, np.inf)
 
     def _solved(self, point: Point) -> Point:
         """Best amplitude and factors for the ensemble as it is, and the cost with all priors."""

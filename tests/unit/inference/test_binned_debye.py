@@ -61,6 +61,16 @@ def test_derivatives_of_a_narrow_ensemble_between_two_clusters(debye, name: str)
     assert apart.max() < 0.12 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("name", ["b_lead", "b_sulfur"])
+@pytest.mark.parametrize("dots", [LARGE, Dots(4.0, 0.12, 0.997, 0.8, 3.0, 0.015)])
+def test_derivatives_by_thermal_motion_are_exact(debye, name: str, dots: Dots):
+    b = getattr(dots, name)
+    ends = [debye.pattern(replace(dots, **{name: b + s})) for s in (1e-3, -1e-3)]
+    expected = (ends[0] - ends[1]) / 2e-3
+    _, columns = debye.derivatives(dots)
+    assert np.abs(columns[name] - expected).max() < 1e-6 * np.abs(expected).max()
+
+
 def test_splines_are_read_as_scipy_reads_them():
     rows = spline_filter1d(np.random.default_rng(1).normal(size=(3, 60)), order=3, axis=1)
     where = np.linspace(2.0, 57.0, 111)
