@@ -27,7 +27,7 @@ class Finding:
         name: what was tried.
         passed: whether the agent can work with it.
         text: what was found.
-        warning: whether it works, and leaves a door open.
+        warning: whether it works, and leaves a door open or may lose something.
     """
 
     name: str
@@ -61,8 +61,24 @@ def check_config(path: Path, read_back: str | None = None) -> list[Finding]:
         _try("tiled", lambda: _tiled(config, read_back)),
     ]
     doors = [*open_doors(config, path), *_tried_doors(config)]
-    warnings = [Finding("open door", passed=True, text=text, warning=True) for text in doors]
+    warnings = [
+        *(Finding("open door", passed=True, text=text, warning=True) for text in doors),
+        *(Finding("memory", passed=True, text=text, warning=True) for text in _forgetful(config)),
+    ]
     return [Finding("config", passed=True, text=f"{path} is valid"), *findings, *warnings]
+
+
+def _forgetful(config: Config) -> Generator[str]:
+    """Give a sentence where the configured Redis may lose what it holds; ours never does."""
+    from qd_agent.sinks.checks import forgetful_redis  # noqa: PLC0415 - the Redis client
+
+    try:
+        redis = resolve_redis(config.redis)
+        found = None if redis is None else forgetful_redis(redis)
+    except QdError:
+        return  # it has failed above already, with its reason
+    if found is not None:
+        yield found
 
 
 def _tried_doors(config: Config) -> Generator[str]:

@@ -73,6 +73,31 @@ def open_redis(connection: RedisConnection) -> str | None:
     )
 
 
+def forgetful_redis(connection: RedisConnection) -> str | None:
+    """Give a sentence when that Redis throws away keys once its memory is full, else None.
+
+    Raises:
+        Unavailable: Redis is away.
+        Fatal: it refuses us.
+    """
+    from qd_agent.sinks.redis_link import connect, translated  # noqa: PLC0415 - a heavy client
+
+    client = connect(connection, timeout_s=3.0)
+    try:
+        with translated(connection):
+            memory = client.info("memory")
+    finally:
+        client.close()
+    limit, policy = (_text_of(memory, name) for name in ("maxmemory", "maxmemory_policy"))
+    if limit in {"0", "?"} or policy in {"noeviction", "?"}:
+        return None
+    return (
+        f"Redis at {connection.shown} throws keys away when its {int(limit) // 2**20} MB are full "
+        f"(maxmemory-policy {policy}), and sizes would go unnoticed; set maxmemory-policy "
+        "noeviction there"
+    )
+
+
 def open_tiled(connection: TiledConnection) -> bool:
     """Try the door: tell whether that Tiled shows its data to whoever has no key."""
     import httpx  # noqa: PLC0415 - only where something is checked
