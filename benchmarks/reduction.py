@@ -11,6 +11,7 @@ from benchmarks.timing import Row, medians
 from qd_agent.core.frame import Frame, FrameKey, FrameReference, InlineLocation
 from qd_agent.core.pattern import PUBLISHED_GRID
 from qd_agent.reduction import ReductionSettings, open_reducer
+from qd_agent.reduction.centring import SECTORS, Centring
 from qd_agent.reduction.geometry import load_geometry
 
 SHAPE = (1043, 981)
@@ -69,7 +70,22 @@ def _rows(poni: Path) -> list[Row]:
     return [
         Row(what, ours, "one np.bincount of the image (floor)", bincount),
         Row(what, ours, "pyFAI integrate1d, CSR Cython, no dark", pyfai),
+        _sectors(bincount),
     ]
+
+
+def _sectors(bincount: float) -> Row:
+    """Looking whether the beam centre is right, which `reduce` does of every frame."""
+    q = PUBLISHED_GRID.values()
+    peaks = sum(np.exp(-0.5 * ((q - at) / 0.06) ** 2) for at in (1.83, 2.11, 2.99, 3.51, 4.62))
+    counts = (
+        np.random.default_rng(1)
+        .poisson(500.0 + 2000.0 * peaks, (SECTORS, q.size))
+        .astype(np.float64)
+    )
+    centring = Centring(q, np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))
+    (ours,) = medians(lambda: centring.shift(counts, counts, np.ones_like(counts)))
+    return Row("of it: opposite sectors compared", ours, "that np.bincount", bincount)
 
 
 def _frame(image: np.ndarray) -> Frame:

@@ -10,11 +10,18 @@ import time
 import torch
 
 from benchmarks.timing import Note, Row, cpu_seconds
-from qd_agent.inference.network import SizingNetwork
+from qd_agent.core.pattern import PUBLISHED_GRID
+from qd_agent.inference.binned_debye import BINNED_Q
+from qd_agent.inference.network import BIN, SizingNetwork
+from qd_agent.scattering.ensemble import cluster_diameters
+from qd_agent.scattering.forward import partial_sums
 from training.dataset import PatternSource
+from training.debye import build_library
 from training.loss import loss_of
+from training.zinc_blende import zinc_blende
 
 BATCH = 128
+LARGEST_NM = 18.6
 
 
 def rows() -> list[Row | Note]:
@@ -46,5 +53,16 @@ def _rows() -> list[Row | Note]:
     return [
         Row(f"draw {BATCH} patterns", draw, f"one training step on {BATCH}", learn),
         Note(f"drawn {BATCH / draw:.0f} patterns/s, learnt from {BATCH / learn:.0f} patterns/s"),
+        _strangers(),
         Note(f"tables of all clusters, once: {tables:.1f} s"),
     ]
+
+
+def _strangers() -> Row:
+    """Tables of zinc blende, which is drawn as something else, against those of PbS."""
+    diameters = cluster_diameters(LARGEST_NM)
+    other = cpu_seconds(lambda: zinc_blende(diameters, BINNED_Q, BIN * PUBLISHED_GRID.step))
+    library = build_library(LARGEST_NM)
+    ours = cpu_seconds(lambda: partial_sums(library, BINNED_Q))
+    what = f"tables of zinc blende up to {LARGEST_NM} nm, once"
+    return Row(what, other, "partial sums of PbS on the same bins", ours)

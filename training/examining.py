@@ -17,7 +17,7 @@ from qd_agent.inference.sizer import CHUNK, Examined, NetworkSizer
 from training.calibrate import Sample
 
 TASK = 8 * CHUNK
-"""Patterns that a process takes at once, about 20 s: it builds the model's tables for each task."""
+"""Patterns that a process takes at once, about 50 s: it builds the model's tables for each task."""
 
 
 def examine(
@@ -28,7 +28,7 @@ def examine(
     workers: int = 1,
     task: int = TASK,
 ) -> list[Examined]:
-    """Read and explain every pattern, in order; 20 to 40 ms each on one core.
+    """Read and explain every pattern, in order; about 90 ms each on one core.
 
     Args:
         model: the model, calibrated or not.

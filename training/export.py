@@ -35,7 +35,7 @@ from training.scaling import scale_uncertainties, sharpen_classes
 from training.train import Schedule
 from training.validate import figures
 
-NAME, VERSION = "pbs", "0.6.0"
+NAME, VERSION = "pbs", "0.7.0"
 DESCRIPTION = (
     "Sizes PbS nanocrystals (rock salt, lognormal ensembles) of 1 to 11 nm from X-ray total "
     "scattering patterns; trained on Debye simulations only."

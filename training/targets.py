@@ -35,11 +35,15 @@ MAX_CLUSTER_NM = 18.6
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How many simulated patterns: class centres, per band, of the training's priors."""
+    """How many simulated patterns: class centres, per band, of the training's priors.
+
+    Of 12 000 of the priors one band of size, 1 to 2 nm, holds some 300 good ones: by chance its
+    coverage of 90 % strays by 1.7 %.
+    """
 
     centres: int = 850
     per_band: int = 25
-    priors: int = 6000
+    priors: int = 12_000
     seed: int = 7_000
 
 

@@ -30,7 +30,7 @@ def targets(
 ) -> None:
     """Measure every target on one model and say which are met.
 
-    Twenty minutes on one core. Reference data are read, never written; rows without them say so.
+    Half an hour on one core. Reference data are read, never written; rows without them say so.
 
     Example: `qd-train targets --model model --json`
     """

@@ -26,7 +26,7 @@ from qd_agent.inference.calibration import Calibration
 from qd_agent.inference.network import POINTS, NetworkConfig, SizingNetwork
 from qd_agent.scattering.forward import ClusterLibrary
 
-FORMAT = 3
+FORMAT = 4
 WEIGHTS, LIBRARY, CARD = "weights.safetensors", "library.safetensors", "card.json"
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "pbs"
 
@@ -126,14 +126,13 @@ def read_artifact(folder: Path | None = None) -> Artifact:
     """
     where = folder or SHIPPED
     raw = _read(where, CARD)
+    _check_format(where / CARD, raw)
     try:
         card = Card.model_validate_json(raw)
     except ValidationError as error:
         raise Fatal(
             f"{where / CARD} is not a model card: {_first_line(error)}; make the model again"
         ) from error
-    if card.format != FORMAT:
-        raise Fatal(f"{where / CARD} has format {card.format}, this version reads {FORMAT}")
     contents = {name: _checked(where, name, card) for name in (WEIGHTS, LIBRARY)}
     try:
         network = _network(card, contents[WEIGHTS])
@@ -144,6 +143,20 @@ def read_artifact(folder: Path | None = None) -> Artifact:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Fatal(f"the model in {where} does not fit together: {_first_line(error)}") from error
     return Artifact(card, network, library, *form, liquids, sha256=_sha256(raw))
+
+
+def _check_format(path: Path, raw: bytes) -> None:
+    """Refuse the card of another version, before what it holds is found to be odd."""
+    try:
+        card = json.loads(raw)
+    except ValueError:
+        return  # what is wrong with it is said where it is read
+    given = card.get("format", FORMAT) if isinstance(card, dict) else FORMAT
+    if given != FORMAT:
+        raise Fatal(
+            f"{path} has format {given}, this version reads {FORMAT}; "
+            "make the model again with qd-train build"
+        )
 
 
 _LIBRARY_FIELDS = (

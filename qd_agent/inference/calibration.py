@@ -1,35 +1,50 @@
 """What turns the network's and the fit's answers into honest ones; numbers from simulations.
 
-An uncertainty is multiplied by factors for what the pattern is like: its size, share, noise, and
-how well it was explained. Together they make 90 % intervals cover 90 % in each of these bands.
+An uncertainty is multiplied by a factor for what the pattern is like: its size, share, noise, how
+well and by which hypothesis it was explained, how far it was measured. The logarithm of the factor
+is linear in features of these conditions (`Conditions.features`), and the weights are such that
+90 % intervals cover 90 % whatever a pattern is like (`training.scaling`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Float = npt.NDArray[np.float64]
 Four = tuple[float, float, float, float]
 Beliefs = tuple[Four, Four, Four, Four]
 
-SIZE_EDGES_NM = (3.0, 5.0, 8.0)
 SHARE_EDGES = (0.05, 0.15, 0.4)
-NOISE_EDGES = (0.0035, 0.011, 0.035)
-"""Relative uncertainty of a bin of mean height: 20 000, 2 000 and 200 counts per grid point."""
-MISFIT_EDGES = (0.03, 0.1, 0.3)
-SURETY_EDGES = (0.01, 0.02, 0.05)
-"""Relative standard deviation of the size, before it is scaled. Who claims much errs more often:
-without these bands, 90 % intervals held 84 % of 213 simulated sizes that claimed less than 1 %, and
-93 % of 184 that claimed 1 to 2 %."""
-REACH_EDGES = (6.0, 7.5, 12.0)
-"""Largest Q, 1/Å. Copper Kα reaches 8.1 at most, and laboratory patterns end at 5 to 7.3."""
-LABORATORY_REACH = 7.5
+"""Between bands of share that differ in how much say the fit has."""
 
-ONES: Four = (1.0, 1.0, 1.0, 1.0)
+LABORATORY_REACH = 7.5
+"""Largest Q, 1/Å. Copper Kα reaches 8.1 at most, and laboratory patterns end at 5 to 7.3."""
+
+REACHES = {"below_6": 6.0, "below_7.5": LABORATORY_REACH, "below_12": 12.0}
+"""Features that are 1 for a pattern that ends before, 1/Å."""
+
+FAINT = {f"share_below_{edge:g}": edge for edge in SHARE_EDGES}
+"""Features that are 1 for a smaller share: how much say the fit has changes there at once."""
+
+FEATURES = (
+    "constant", "size", "share", "noise", "misfit", "surety",
+    "size_squared", "noise_squared", "misfit_squared", "surety_squared", "noise_misfit",
+    "clean", "uneven", "rough", *REACHES, *FAINT,
+)  # fmt: skip
+"""The first after the constant are logarithms that are 0 at USUAL; the hypotheses are 0 or 1."""
+
+USUAL, OFFSET = (5.0, 0.5, 0.01, 0.05, 0.03), (0.0, 0.01, 0.001, 0.005, 0.001)
+"""Of size in nm, share, noise, misfit and surety. The offset is added to both parts of the ratio:
+below it, less of something makes no difference."""
+
+LOWEST, HIGHEST = (1.0, 0.0, 0.0, 0.0, 0.0), (11.5, 1.0, 0.3, 1.0, 0.5)
+"""What lies beyond counts as the nearest of these: simulations hardly told of it."""
+
 UNHEARD: Four = (1e3, 1e3, 1e3, 1e3)
 """Leaves the answer to the network."""
 
@@ -49,18 +64,18 @@ class Conditions:
     reach: Float
     """Largest Q that was measured, 1/Å."""
 
-    def bands(self) -> npt.NDArray[np.intp]:
-        """Index of the band of each condition, shape (n, 7)."""
-        pairs = (
-            (SIZE_EDGES_NM, self.size),
-            (SHARE_EDGES, self.share),
-            (NOISE_EDGES, self.noise),
-            (MISFIT_EDGES, self.misfit),
-        )
-        measured = [np.searchsorted(edges, values) for edges, values in pairs]
-        sure = np.searchsorted(SURETY_EDGES, self.surety)
-        reach = np.searchsorted(REACH_EDGES, self.reach)
-        return np.stack([*measured, np.clip(self.hypothesis, 0, 3), sure, reach], axis=1)
+    def features(self) -> Float:
+        """What factors and confidence depend on, shape (n, features), in the order of FEATURES."""
+        measured = np.stack([self.size, self.share, self.noise, self.misfit, self.surety], axis=1)
+        bounded = np.clip(measured, LOWEST, HIGHEST) + OFFSET
+        logs = np.log(bounded / (np.array(USUAL) + OFFSET))
+        size, _, noise, misfit, surety = logs.T
+        hypotheses = [self.hypothesis == kind for kind in (0, 1, 3)]
+        ends = [self.reach < limit for limit in REACHES.values()]
+        faint = [self.share < edge for edge in FAINT.values()]
+        squares = [size**2, noise**2, misfit**2, surety**2]
+        others = [*squares, noise * misfit, *hypotheses, *ends, *faint]
+        return np.column_stack([np.ones(len(logs)), logs, *others]).astype(np.float64)
 
 
 def share_band(fraction: float) -> int:
@@ -68,23 +83,53 @@ def share_band(fraction: float) -> int:
     return int(np.searchsorted(SHARE_EDGES, fraction))
 
 
+def _known(weights: dict[str, float]) -> dict[str, float]:
+    unknown = sorted(set(weights) - set(FEATURES))
+    if unknown:
+        raise ValueError(f"no features of these names: {', '.join(unknown)}")
+    return weights
+
+
+Weights = Annotated[dict[str, float], AfterValidator(_known)]
+
+
+def linear(weights: dict[str, float], conditions: Conditions) -> Float:
+    """Sum of the weighted features of every pattern, shape (n,)."""
+    row = np.array([weights.get(name, 0.0) for name in FEATURES])
+    return conditions.features() @ row
+
+
 class Scaling(BaseModel):
-    """Factors on an uncertainty; those of the seven conditions multiply."""
+    """A factor on an uncertainty, by what the pattern is like."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: Four = Field(default=ONES, description="below 3, 5, 8 nm, above")
-    share: Four = Field(default=ONES, description="below 5, 15, 40 %, above")
-    noise: Four = Field(default=ONES, description="of a bin: below 0.35, 1.1, 3.5 %, above")
-    misfit: Four = Field(default=ONES, description="below 0.03, 0.1, 0.3, above")
-    hypothesis: Four = Field(default=ONES, description="clean, uneven, bent, rough")
-    surety: Four = Field(default=ONES, description="relative sd below 1, 2, 5 %, above")
-    reach: Four = Field(default=ONES, description="Q up to 6, 7.5, 12 1/Å, above")
+    weights: Weights = Field(
+        default_factory=dict[str, float],
+        description="of the features, in the logarithm of the factor; what is not named is 0",
+    )
+    least: float = Field(default=0.1, gt=0, description="what nearly all simulations had at least")
+    most: float = Field(default=100.0, gt=0, description="and at most")
 
     def factors(self, conditions: Conditions) -> Float:
         """Factor of every pattern, shape (n,)."""
-        table = np.array([getattr(self, name) for name in type(self).model_fields])
-        return table[np.arange(len(table)), conditions.bands()].prod(axis=1)
+        bounds = (np.log(self.least), np.log(self.most))
+        return np.exp(np.clip(linear(self.weights, conditions), *bounds))
+
+
+class Confidence(BaseModel):
+    """How sure the most probable class is: a logistic regression (Platt 1999)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slope: float = Field(default=1.0, gt=0, description="of the logit of its probability")
+    weights: Weights = Field(
+        default_factory=dict[str, float], description="of the features, in that logit"
+    )
+
+    def line(self, conditions: Conditions) -> tuple[float, float]:
+        """Slope and shift of one pattern's logit."""
+        return self.slope, float(linear(self.weights, conditions)[0])
 
 
 class Calibration(BaseModel):
@@ -126,14 +171,10 @@ class Calibration(BaseModel):
     classes: float = Field(
         default=1.0,
         gt=0,
-        description="factor on the calibrated standard deviation, without the systematic term, "
-        "that makes the scale of the classes' t distribution",
+        description="factor on the calibrated standard deviation that makes the scale of the "
+        "classes' t distribution",
     )
-    confidence: tuple[float, float] = Field(
-        default=(1.0, 0.0),
-        description="slope and shift of the logit of the most probable class, so that it is right "
-        "as often as it says (Platt's scaling); the others share what is left",
-    )
+    confidence: Confidence = Confidence()
 
     def fits(self, fraction: float, hypothesis: int) -> tuple[float, float]:
         """Factors on what the fit states for the number and the volume-weighted average."""

@@ -126,8 +126,9 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, blur: float = 
     there at all; the intervals reach down to where they would lie then.
     """
     number, volume = weighed(reading, fit, calibration)
-    factor = float(calibration.diameter.factors(conditions_of([(reading, fit)], [number]))[0])
-    volume_factor = float(calibration.volume.factors(conditions_of([(reading, fit)], [volume]))[0])
+    like, volume_like = (conditions_of([(reading, fit)], [m]) for m in (number, volume))
+    factor = float(calibration.diameter.factors(like)[0])
+    volume_factor = float(calibration.volume.factors(volume_like)[0])
     extra = calibration.missing(number.mean, fit.misfit, fit.reach)
     shift, volume_shift = (
         times * _too_large(average.mean, blur)
@@ -140,6 +141,7 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, blur: float = 
         believed, _ = calibration.fits(reading.fraction, fit.size.hypothesis)
         share = weigh(reading.diameter, fit.size.diameter, believed * fit.size.sd)[1]
     spread = reading.dispersion if fit.size is None else fit.size.dispersion
+    scale = calibration.classes * float(np.hypot(factor * number.sd, extra))
     return Answer(
         diameter=number.mean,
         sd=sd,
@@ -148,10 +150,8 @@ def combine(reading: Reading, fit: Fit, calibration: Calibration, blur: float = 
         volume=max(volume.mean, number.mean),
         interval_volume=interval_volume,
         dispersion=(1 - share) * reading.dispersion + share * spread,
-        # What simulations lack widens the interval; the classes say what simulations support.
         classes=as_sure_as_right(
-            class_probabilities(number.mean, calibration.classes * factor * number.sd),
-            *calibration.confidence,
+            class_probabilities(number.mean, scale), *calibration.confidence.line(like)
         ),
     )
 

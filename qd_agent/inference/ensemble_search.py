@@ -19,6 +19,9 @@ Float = npt.NDArray[np.float64]
 ROUNDS, LEAST_GAIN = 10, 0.05
 """Gauss-Newton steps at most; they end when χ² falls by less."""
 
+LEAST_PROMISE = 0.01
+"""And a step that would win less by its own account is not tried: a tenth of the uncertainty."""
+
 SHORTER = (1.0, 0.4, 0.1, 0.03)
 """Parts of a step that are tried."""
 
@@ -173,13 +176,15 @@ class Search:
         return replace(point, amplitude=amplitude, shifts=shifts, cost=cost)
 
     def _step(self, point: Point) -> Point | None:
-        """Give a better point, or None when no part of the Gauss-Newton step is."""
+        """Give a better point, or None when no part of the Gauss-Newton step is, or hardly so."""
         every = list(range(1, 1 + len(point.names)))
         normal = self._normal(point, every) + self._prior(len(every))
         right = point.products[[0, *every], -1].copy()
-        right[1 : 1 + len(ENSEMBLE)] += self._behind(point.dots) / self._amplitude
+        behind = self._behind(point.dots)
+        right[1 : 1 + len(ENSEMBLE)] += behind / self._amplitude
         answer = np.linalg.solve(normal, right)
-        if answer[0] <= 1e-9:
+        promised = float(point.products[-1, -1] - right @ answer + (behind**2).sum())
+        if answer[0] <= 1e-9 or point.cost - promised < LEAST_PROMISE:
             return None
         found = answer[1 : 1 + len(ENSEMBLE)] / answer[0]
         shifts: dict[str, float] = dict(zip(ENSEMBLE, found.tolist(), strict=True))

@@ -36,6 +36,8 @@ Float = npt.NDArray[np.float64]
 ROUNDS = 10
 """Gauss-Newton steps at most; they end when χ² falls by less than LEAST_GAIN and 2 %."""
 LEAST_GAIN = 0.05
+LEAST_PROMISE = 0.01
+"""A step that would win less by its own account is not tried."""
 
 BENDS = (
     "broadening",
@@ -178,16 +180,13 @@ class Explainer:
             if not free:
                 del columns["size"]
             behind = {n: getattr(usual, n) - getattr(state.dots, n) for n in columns}
-            shifts = solve(
-                data,
-                state.plain,
-                columns | self._linear(problem, state.plain, bends),
-                behind,
-                amplitude,
-            ).shifts
+            shapes = columns | self._linear(problem, state.plain, bends)
+            wanted = solve(data, state.plain, shapes, behind, amplitude)
             before = state.found.cost
+            if before - wanted.cost < LEAST_PROMISE:
+                break
             for part in (1.0, 0.4, 0.1):
-                moved = _moved(state.dots, {n: shifts[n] for n in columns}, part)
+                moved = _moved(state.dots, {n: wanted.shifts[n] for n in columns}, part)
                 tried = self._solved(problem, moved, amplitude, bends)
                 if tried.found.cost < before:
                     state = tried

@@ -60,6 +60,14 @@ def test_a_card_of_another_network_does_not_fit(copy: Path):
         read_artifact(copy)
 
 
+def test_the_card_of_an_older_version_is_told_from_a_damaged_one(copy: Path):
+    card = json.loads((copy / CARD).read_text())
+    card |= {"format": 3, "calibration": {"diameter": {"size": [1.0, 1.0, 1.0, 1.0]}}}
+    (copy / CARD).write_text(json.dumps(card))
+    with pytest.raises(Fatal, match=r"format 3.*reads 4; make the model again with qd-train build"):
+        read_artifact(copy)
+
+
 def test_a_card_of_another_format_is_refused(copy: Path):
     card = json.loads((copy / CARD).read_text(encoding="utf-8"))
     card["format"] = 99

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qd_agent.inference.calibration import Calibration, Scaling
+from qd_agent.inference.calibration import Calibration, Confidence, Scaling
 from qd_agent.inference.combination import Marginal, Reading, combine, weigh
 from qd_agent.inference.explanation import Fit, FittedSize
 
@@ -62,7 +62,7 @@ def test_a_fit_is_believed_by_what_the_pattern_is_like():
 
 
 def test_an_uncertainty_is_scaled_by_what_the_fit_found_most_likely():
-    by_kind = TRUSTED.model_copy(update={"diameter": Scaling(hypothesis=(1.0, 1.0, 1.0, 3.0))})
+    by_kind = TRUSTED.model_copy(update={"diameter": Scaling(weights={"rough": np.log(3.0)})})
     clean = fit(4.0, 5.0)
     assert clean.size is not None
     rough = replace(clean, size=replace(clean.size, hypothesis=3))
@@ -80,7 +80,7 @@ def test_a_fit_without_a_say_leaves_the_networks_answer():
 
 
 def test_the_calibration_stretches_interval_sd_and_classes_alike():
-    wide = TRUSTED.model_copy(update={"diameter": Scaling(size=(2.0, 2.0, 2.0, 2.0))})
+    wide = TRUSTED.model_copy(update={"diameter": Scaling(weights={"constant": np.log(2.0)})})
     narrow = combine(reading(), fit(4.0, 5.0), TRUSTED)
     stretched = combine(reading(), fit(4.0, 5.0), wide)
     assert stretched.sd == pytest.approx(2 * narrow.sd)
@@ -99,6 +99,15 @@ def test_what_the_simulations_lack_counts_where_the_misfit_shows_it():
     assert explained[0] < half[0] < unexplained[0]
     assert unexplained[1] == pytest.approx(np.hypot(explained[1], 2 * 1.645 * 0.12), rel=0.01)
     assert absurd == pytest.approx(unexplained)
+
+
+def test_a_class_is_no_surer_than_the_interval():
+    explained, unexplained = (
+        combine(reading(), replace(fit(4.0, 5.0), misfit=m), TRUSTED).classes for m in (0.0, 50.0)
+    )
+    assert max(unexplained) < max(explained)
+    doubted = TRUSTED.model_copy(update={"confidence": Confidence(weights={"constant": -1.0})})
+    assert max(combine(reading(), fit(4.0, 5.0), doubted).classes) < max(explained)
 
 
 def test_classes_follow_the_answer_not_the_network():

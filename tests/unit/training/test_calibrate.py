@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from qd_agent.inference.artifact import Thresholds
-from qd_agent.inference.calibration import Calibration
+from qd_agent.inference.calibration import FEATURES, Calibration, Confidence
 from qd_agent.inference.combination import Marginal, Reading, combine
+from qd_agent.inference.distribution import CLASSES_NM
 from qd_agent.inference.domain import Evidence
 from qd_agent.inference.explanation import Fit, FittedSize
 from qd_agent.inference.sizer import Examined
@@ -109,6 +111,73 @@ def test_laboratory_patterns_have_intervals_of_their_own():
     assert np.mean((high - low)[short]) > np.mean((high - low)[~short])
 
 
+def test_intervals_of_a_fit_that_claims_far_too_much_still_hold():
+    """Whoever found a pattern clean claims a tenth of its error; that is 76 % of 90 by bands."""
+    rng = np.random.default_rng(6)
+
+    def drawn() -> tuple[Sample, list[Examined], npt.NDArray[np.bool_]]:
+        truth = sample(rng)
+        clean = rng.random(COUNT) < 0.25
+        found = [
+            replace(
+                one,
+                reading=replace(one.reading, diameter=_narrower(one.reading.diameter, 0.1))
+                if c else one.reading,
+                fit=replace(one.fit, size=replace(one.fit.size, hypothesis=0 if c else 2)),
+            )
+            for one, c in zip(examined(truth, rng, fit_error=9.0), clean, strict=True)
+        ]  # fmt: skip
+        return truth, found, clean
+
+    truth, found, _ = drawn()
+    everything = np.ones(COUNT, dtype=bool)
+    calibration = scale_uncertainties(Calibration(systematic=0.0), found, truth, everything)
+    other, again, clean = drawn()
+    low, high = np.array([combine(o.reading, o.fit, calibration).interval for o in again]).T
+    inside = (low <= other.diameter) & (other.diameter <= high)
+    assert inside[clean].mean() == pytest.approx(0.9, abs=0.03)
+    assert inside[~clean].mean() == pytest.approx(0.9, abs=0.03)
+
+
+def _narrower(marginal: Marginal, factor: float) -> Marginal:
+    mean, reach = marginal.mean, factor * (marginal.high - marginal.mean)
+    return Marginal(mean, factor * marginal.sd, mean - reach, mean + reach)
+
+
+def test_too_few_patterns_scale_nothing():
+    rng = np.random.default_rng(7)
+    truth = sample(rng)
+    found = examined(truth, rng, fit_error=9.0)
+    for count in (0, 50):
+        some = np.arange(COUNT) < count
+        calibration = scale_uncertainties(Calibration(), found, truth, some)
+        assert calibration.diameter.weights == {}
+        assert sharpen_classes(calibration, found, truth, some).classes > 0
+
+
+def test_errors_of_nothing_at_all_are_scaled_without_a_warning():
+    rng = np.random.default_rng(8)
+    truth = sample(rng)
+    found = examined(truth, rng, fit_error=9.0)
+    exact = replace(truth, diameter=np.array([o.reading.diameter.mean for o in found]))
+    calibration = scale_uncertainties(Calibration(), found, exact, np.ones(COUNT, dtype=bool))
+    assert np.isfinite([calibration.diameter.weights[name] for name in FEATURES]).all()
+
+
+def test_faint_patterns_are_no_surer_of_their_class_than_they_are_right():
+    rng = np.random.default_rng(9)
+    truth, other = sample(rng), sample(rng)
+    everything = np.ones(COUNT, dtype=bool)
+    found, again = (examined(drawn, rng, fit_error=9.0) for drawn in (truth, other))
+    calibration = scale_uncertainties(Calibration(systematic=0.0), found, truth, everything)
+    sharpened = sharpen_classes(calibration, found, truth, everything)
+    told = [combine(one.reading, one.fit, sharpened).classes for one in again]
+    sure, answered = np.array(told).max(axis=1), np.array(told).argmax(axis=1)
+    right = answered == np.abs(other.diameter[:, None] - CLASSES_NM).argmin(axis=1)
+    for some in (other.fraction < 0.15, other.fraction > 0.4):
+        assert sure[some].mean() == pytest.approx(right[some].mean(), abs=0.06)
+
+
 def test_classes_are_as_sure_as_they_are_right():
     rng = np.random.default_rng(4)
     truth = sample(rng)
@@ -127,7 +196,7 @@ def test_classes_are_as_sure_as_they_are_right():
     # Errors are normal here, whose tails are shorter than those of the classes.
     assert error(sharpened) < 0.03
     assert error(blurred) > 3.0 * error(sharpened)
-    tails = sharpened.model_copy(update={"confidence": (1.0, 0.0)})
+    tails = sharpened.model_copy(update={"confidence": Confidence()})
     assert error(sharpened) < error(tails)
 
 
