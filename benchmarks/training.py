@@ -17,11 +17,11 @@ from qd_agent.scattering.ensemble import cluster_diameters
 from qd_agent.scattering.forward import partial_sums
 from training.dataset import PatternSource
 from training.debye import build_library
+from training.export import MAX_DIAMETER_NM
 from training.loss import loss_of
 from training.zinc_blende import zinc_blende
 
 BATCH = 128
-LARGEST_NM = 18.6
 
 
 def rows() -> list[Row | Note]:
@@ -60,9 +60,8 @@ def _rows() -> list[Row | Note]:
 
 def _strangers() -> Row:
     """Tables of zinc blende, which is drawn as something else, against those of PbS."""
-    diameters = cluster_diameters(LARGEST_NM)
+    diameters = cluster_diameters(MAX_DIAMETER_NM)
     other = cpu_seconds(lambda: zinc_blende(diameters, BINNED_Q, BIN * PUBLISHED_GRID.step))
-    library = build_library(LARGEST_NM)
-    ours = cpu_seconds(lambda: partial_sums(library, BINNED_Q))
-    what = f"tables of zinc blende up to {LARGEST_NM} nm, once"
-    return Row(what, other, "partial sums of PbS on the same bins", ours)
+    ours = cpu_seconds(lambda: partial_sums(build_library(MAX_DIAMETER_NM), BINNED_Q))
+    what = f"tables of zinc blende up to {MAX_DIAMETER_NM} nm, once"
+    return Row(what, other, "pairs and partial sums of PbS", ours)

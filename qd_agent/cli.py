@@ -52,7 +52,7 @@ def single_threaded() -> None:
     """Keep linear algebra on one thread; to be called before numpy is imported.
 
     The matrices of one pattern are small: more threads wait for each other, and on a busy machine
-    a pattern takes a second instead of 15 ms.
+    a pattern takes a second instead of a tenth.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -47,7 +47,7 @@ USUAL_MISFIT = 0.75
 def scale_uncertainties(
     calibration: Calibration, found: Sequence[Examined], sample: Sample, sized: Bool
 ) -> Calibration:
-    """Factors that make 90 % intervals of what is sized cover 90 % in every band."""
+    """Factors that make 90 % intervals of what is sized cover 90 %, as far as features tell."""
     chosen = [int(i) for i in np.flatnonzero(sized & (sample.kind == 0))]
     some = [found[i] for i in chosen]
     pairs = [weighed(one.reading, one.fit, calibration) for one in some]
@@ -104,7 +104,7 @@ def _confidence(said: Float, true: npt.NDArray[np.intp], like: Conditions) -> Co
     nanocrystals are few the class is right 5 % less often than it says.
     """
     right = said.argmax(axis=1) == true
-    if right.all() or not right.any():
+    if right.size < FEW or right.all() or not right.any():
         return Confidence()
     x = logit(np.clip(said.max(axis=1), 1e-6, 1.0 - 1e-6))
     names = ("constant", *CONFIDENT_BY)
@@ -140,8 +140,9 @@ def _scaling(marginals: list[Marginal], truth: Float, like: Conditions, extra: F
     """Quantile regression of the logarithm of the factor (Koenker & Bassett 1978).
 
     With the `extra` sd in quadrature, errors lie within the intervals in COVERAGE of the patterns
-    of any kind that the features tell apart; the constant is then set so that they do overall
-    (conformalized: Romano et al. 2019, arXiv:1905.03222).
+    of any kind that the features tell apart; the constant is then set so that they do overall, as
+    conformalized quantile regression does (Romano et al. 2019, arXiv:1905.03222), but on the same
+    patterns: some thousand, and twenty weights.
     """
     if len(marginals) < FEW:
         return Scaling()

@@ -51,8 +51,8 @@ class Estimate(BaseModel):
     class_nm: float | None = Field(default=None, description="most probable 0.5 nm class, nm")
     class_probabilities: tuple[float, ...] = Field(
         default=(),
-        description="of the 17 published classes 2.0, 2.5 ... 10.0 nm, as simulations support "
-        "them: what simulations lack widens interval_nm alone",
+        description="of the 17 published classes 2.0, 2.5 ... 10.0 nm; what simulations lack is "
+        "in them as it is in interval_nm",
     )
     misfit: float | None = Field(
         default=None, description="relative residual (Rwp-like) of the explaining Debye pattern"

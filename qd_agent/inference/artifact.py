@@ -152,11 +152,11 @@ def _check_format(path: Path, raw: bytes) -> None:
     except ValueError:
         return  # what is wrong with it is said where it is read
     given = card.get("format", FORMAT) if isinstance(card, dict) else FORMAT
-    if given != FORMAT:
-        raise Fatal(
-            f"{path} has format {given}, this version reads {FORMAT}; "
-            "make the model again with qd-train build"
-        )
+    if given == FORMAT:
+        return
+    newer = isinstance(given, int) and given > FORMAT
+    todo = "update qd-agent" if newer else "make the model again with qd-train build"
+    raise Fatal(f"{path} has format {given}, this version reads {FORMAT}; {todo}")
 
 
 _LIBRARY_FIELDS = (

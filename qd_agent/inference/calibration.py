@@ -3,12 +3,15 @@
 An uncertainty is multiplied by a factor for what the pattern is like: its size, share, noise, how
 well and by which hypothesis it was explained, how far it was measured. The logarithm of the factor
 is linear in features of these conditions (`Conditions.features`), and the weights are such that
-90 % intervals cover 90 % whatever a pattern is like (`training.scaling`).
+90 % intervals cover 90 % of simulations, as nearly as these features tell them apart
+(`training.scaling`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
@@ -25,10 +28,14 @@ SHARE_EDGES = (0.05, 0.15, 0.4)
 LABORATORY_REACH = 7.5
 """Largest Q, 1/Å. Copper Kα reaches 8.1 at most, and laboratory patterns end at 5 to 7.3."""
 
-REACHES = {"below_6": 6.0, "below_7.5": LABORATORY_REACH, "below_12": 12.0}
+REACHES: Mapping[str, float] = MappingProxyType(
+    {"below_6": 6.0, "below_7.5": LABORATORY_REACH, "below_12": 12.0}
+)
 """Features that are 1 for a pattern that ends before, 1/Å."""
 
-FAINT = {f"share_below_{edge:g}": edge for edge in SHARE_EDGES}
+FAINT: Mapping[str, float] = MappingProxyType(
+    {f"share_below_{edge:g}": edge for edge in SHARE_EDGES}
+)
 """Features that are 1 for a smaller share: how much say the fit has changes there at once."""
 
 FEATURES = (
@@ -36,7 +43,8 @@ FEATURES = (
     "size_squared", "noise_squared", "misfit_squared", "surety_squared", "noise_misfit",
     "clean", "uneven", "rough", *REACHES, *FAINT,
 )  # fmt: skip
-"""The first after the constant are logarithms that are 0 at USUAL; the hypotheses are 0 or 1."""
+"""Five logarithms that are 0 at USUAL, squares and one product of them. What follows is 0 or 1: the
+hypotheses (of `hypotheses.HYPOTHESES` all but the bent one), reaches, and bands of share."""
 
 USUAL, OFFSET = (5.0, 0.5, 0.01, 0.05, 0.03), (0.0, 0.01, 0.001, 0.005, 0.001)
 """Of size in nm, share, noise, misfit and surety. The offset is added to both parts of the ratio:
@@ -67,7 +75,8 @@ class Conditions:
     def features(self) -> Float:
         """What factors and confidence depend on, shape (n, features), in the order of FEATURES."""
         measured = np.stack([self.size, self.share, self.noise, self.misfit, self.surety], axis=1)
-        bounded = np.clip(measured, LOWEST, HIGHEST) + OFFSET
+        # What is no number is as bad as can be.
+        bounded = np.clip(np.nan_to_num(measured, nan=np.inf), LOWEST, HIGHEST) + OFFSET
         logs = np.log(bounded / (np.array(USUAL) + OFFSET))
         size, _, noise, misfit, surety = logs.T
         hypotheses = [self.hypothesis == kind for kind in (0, 1, 3)]

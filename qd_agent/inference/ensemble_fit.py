@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,10 @@ the subtraction of a blank leaves. Training draws none, the Cramér–Rao bound 
 
 START_ERROR = 0.002
 """Of the liquid that a search in the family starts from, relative to its mean."""
+
+KEPT = 8
+"""Ensembles whose derivatives are kept: each hypothesis, and each liquid, begins where another one
+ended."""
 
 LINEARIZED, FEW_ROUNDS, SHORTENED, SETTLED = 8, 3, 0.8, 0.2
 """A liquid of the family is linearized so often at most, with so many steps of the ensemble each;
@@ -101,6 +106,8 @@ class EnsembleFitter:
 
     def __init__(self, debye: BinnedDebye, liquids: Float) -> None:
         self._debye = debye
+        # What it gives is shared: `columns` takes from it and changes nothing.
+        self._derivatives = lru_cache(maxsize=KEPT)(debye.derivatives)
         self._liquids = np.column_stack([liquids, CUBIC / LIQUID_SPREAD * cubic(BINNED_Q)])
         self._family = LiquidFamily(BINNED_Q)
         x = (BINNED_Q - 8.0) / 7.0
@@ -175,7 +182,7 @@ class EnsembleFitter:
         self, dots: Dots, bends: tuple[str, ...], fixed: Mapping[str, Float]
     ) -> tuple[Float, dict[str, Float]]:
         """(plain pattern, its changes with everything that moves, per unit), (1251,) each."""
-        plain, changes = self._debye.derivatives(dots)
+        plain, changes = self._derivatives(dots)
         bent = {
             name: slope_of(plain) if name == "zero" else plain * self._factors[name]
             for name in bends

@@ -34,7 +34,7 @@ from qd_agent.scattering.reflections import PRINCIPAL, family_gains
 Float = npt.NDArray[np.float64]
 
 ROUNDS = 10
-"""Gauss-Newton steps at most; they end when χ² falls by less than LEAST_GAIN and 2 %."""
+"""Gauss-Newton steps at most; they end when χ² falls by less than LEAST_GAIN or by 0.02 %."""
 LEAST_GAIN = 0.05
 LEAST_PROMISE = 0.01
 """A step that would win less by its own account is not tried."""

@@ -74,7 +74,9 @@ def open_redis(connection: RedisConnection) -> str | None:
 
 
 def forgetful_redis(connection: RedisConnection) -> str | None:
-    """Give a sentence when that Redis throws away keys once its memory is full, else None.
+    """Give a sentence when that Redis throws away any key once its memory is full, else None.
+
+    One that throws away keys with an expiry alone (`volatile-…`) loses no size: those have none.
 
     Raises:
         Unavailable: Redis is away.
@@ -89,12 +91,12 @@ def forgetful_redis(connection: RedisConnection) -> str | None:
     finally:
         client.close()
     limit, policy = (_text_of(memory, name) for name in ("maxmemory", "maxmemory_policy"))
-    if limit in {"0", "?"} or policy in {"noeviction", "?"}:
+    if limit == "0" or not limit.isdecimal() or not policy.startswith("allkeys"):
         return None
     return (
-        f"Redis at {connection.shown} throws keys away when its {int(limit) // 2**20} MB are full "
-        f"(maxmemory-policy {policy}), and sizes would go unnoticed; set maxmemory-policy "
-        "noeviction there"
+        f"Redis at {connection.shown} throws keys away when its {int(limit) // 2**20} MiB are full "
+        f"(maxmemory-policy {policy}), sizes of older runs too; set maxmemory-policy noeviction "
+        "there"
     )
 
 

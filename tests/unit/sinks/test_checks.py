@@ -29,12 +29,14 @@ def test_a_redis_that_throws_keys_away_when_full_is_told_of(redis_server, client
     client.config_set("maxmemory", str(512 * 2**20))
     said = forgetful_redis(connection)
     assert said is not None
-    assert "512 MB" in said
+    assert "512 MiB" in said
     assert "allkeys-lru" in said
     assert "set maxmemory-policy noeviction" in said
     assert redis_server.secret not in said
     client.config_set("maxmemory-policy", "noeviction")
     assert forgetful_redis(connection) is None, "writes fail there, and the agent keeps them"
+    client.config_set("maxmemory-policy", "volatile-ttl")
+    assert forgetful_redis(connection) is None, "sizes have no expiry"
 
 
 def test_a_redis_that_is_away_is_said_to_be():
@@ -43,7 +45,7 @@ def test_a_redis_that_is_away_is_said_to_be():
 
 
 def test_check_warns_of_it_in_a_line(tmp_path: Path, redis_server, client: redis.Redis):
-    client.config_set("maxmemory-policy", "volatile-ttl")
+    client.config_set("maxmemory-policy", "allkeys-lfu")
     client.config_set("maxmemory", str(64 * 2**20))
     rig = Rig(tmp_path)
     rig.calibrate()
@@ -53,5 +55,5 @@ def test_check_warns_of_it_in_a_line(tmp_path: Path, redis_server, client: redis
     config = rig.config(redis={"url": redis_server.url, "password_file": str(secret)})
     found = {finding.name: finding for finding in check_config(config)}
     assert found["memory"].grade == "warn"
-    assert "64 MB" in found["memory"].text
+    assert "64 MiB" in found["memory"].text
     assert found["redis"].grade == "ok"

@@ -112,7 +112,7 @@ def test_laboratory_patterns_have_intervals_of_their_own():
 
 
 def test_intervals_of_a_fit_that_claims_far_too_much_still_hold():
-    """Whoever found a pattern clean claims a tenth of its error; that is 76 % of 90 by bands."""
+    """A fit that finds a pattern clean may claim a tenth of its error."""
     rng = np.random.default_rng(6)
 
     def drawn() -> tuple[Sample, list[Examined], npt.NDArray[np.bool_]]:
