@@ -29,10 +29,12 @@ from training.loss import soft_labels
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-REFUSED_PER_LIMIT = 0.0012
-"""Share of good patterns that each of the five limits may refuse. Together they refuse 0.7 %: that
-of the misfit, which may be no higher, alone 0.4 %. So chance does not take others beyond 1 %; with
-0.0018, 1.04 % of 3372 were refused."""
+REFUSED_PER_LIMIT, REFUSED_AS_FOREIGN = 0.0012, 0.002
+"""Share of good patterns that each of the five limits may refuse, and that of something foreign.
+Together they refuse 0.8 %: that of the misfit, which may be no higher, alone 0.4 %. So chance does
+not take others beyond 1 %; with 0.0018 each, 1.04 % of 3372 were refused. What passes the limit of
+something foreign is a wrong number: with 0.0012 there too, 6 of 18 patterns of PbF2 did, with
+0.0018 3."""
 
 GOOD_SIGNAL, GOOD_FRACTION = 1.0, 0.02
 """A good pattern has fraction × √(counts per point) above this, and at least this share. At 2 %
@@ -179,18 +181,20 @@ def _means(found: list[Examined], factor: float, volume: bool) -> Float:
 
 
 def choose_limits(evidence: list[Evidence], good: Bool) -> Thresholds:
-    """Set every limit so that it refuses REFUSED_PER_LIMIT of the good patterns, within reason."""
+    """Set every limit so that it refuses its share of the good patterns, within reason."""
     kept = [e for e, g in zip(evidence, good, strict=True) if g]
     if not kept:
         return Thresholds()
 
-    def upper(values: list[float], least: float, most: float) -> float:
-        return float(np.clip(np.quantile(values, 1.0 - REFUSED_PER_LIMIT), least, most))
+    def upper(
+        values: list[float], least: float, most: float, share: float = REFUSED_PER_LIMIT
+    ) -> float:
+        return float(np.clip(np.quantile(values, 1.0 - share), least, most))
 
     return Thresholds(
         nothing=upper([e.nothing for e in kept], 0.25, 0.9),
         # The network is sure of good patterns, and unsure of strangers that resemble PbS.
-        foreign=upper([e.foreign for e in kept], 0.02, 0.9),
+        foreign=upper([e.foreign for e in kept], 0.02, 0.9, REFUSED_AS_FOREIGN),
         significance=-upper([-e.significance for e in kept], -12.0, -5.0),
         misfit=upper([e.misfit for e in kept], 0.2, 1.0),
         relative_sd=upper([e.sd / e.diameter for e in kept], 0.15, 0.25),
