@@ -75,7 +75,7 @@ class Conditions:
     def features(self) -> Float:
         """What factors and confidence depend on, shape (n, features), in the order of FEATURES."""
         measured = np.stack([self.size, self.share, self.noise, self.misfit, self.surety], axis=1)
-        # What is no number is as bad as can be.
+        # What is no number counts as the largest.
         bounded = np.clip(np.nan_to_num(measured, nan=np.inf), LOWEST, HIGHEST) + OFFSET
         logs = np.log(bounded / (np.array(USUAL) + OFFSET))
         size, _, noise, misfit, surety = logs.T
