@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import cast
 
 from qd_agent.core.ports import Document
+from qd_agent.documents.events import scalar_readings
 from qd_agent.documents.metadata import BASELINE
 from qd_agent.documents.reading import unpack_page
-from qd_agent.documents.run import scalar_readings
 
 _OWN_RUN = frozenset({"descriptor", "stream_resource", "resource"})
 _OF_DESCRIPTOR = frozenset({"stream_datum"})

@@ -22,6 +22,9 @@ from qd_agent.documents.templates import FileTemplate, read_template
 
 MAX_RESOURCES = 10_000
 """Resources remembered; beyond it the oldest are forgotten."""
+USED_DATUMS = 1000
+"""Datums remembered once an event has named them: read again untriggered, a detector names the
+same one."""
 
 DEFAULT_DATASET = "/entry/data/data"
 """Where areaDetector's HDF5 plugin puts frames."""
@@ -95,6 +98,7 @@ class LegacyAssets:
         self._max_datums = max_datums
         self._resources: OrderedDict[str, LegacyResource] = OrderedDict()
         self._datums: OrderedDict[str, Datum] = OrderedDict()
+        self._used: OrderedDict[str, Datum] = OrderedDict()
 
     def add_resource(self, doc: Mapping[str, object]) -> None:
         """Take in a valid resource document; of a kind that is not known, it is remembered so.
@@ -120,12 +124,16 @@ class LegacyAssets:
         return list(found)
 
     def find(self, datum_id: str) -> tuple[LegacyResource, Datum] | None:
-        """Give resource and datum, once; None while one of them is not known."""
-        datum = self._datums.get(datum_id)
+        """Give resource and datum; None while one of them is not known."""
+        datum = self._datums.get(datum_id) or self._used.get(datum_id)
         resource = None if datum is None else self._resources.get(datum.resource)
         if datum is None or resource is None:
             return None
-        del self._datums[datum_id]
+        self._datums.pop(datum_id, None)
+        self._used[datum_id] = datum
+        self._used.move_to_end(datum_id)
+        while len(self._used) > USED_DATUMS:
+            self._used.popitem(last=False)
         return resource, datum
 
 

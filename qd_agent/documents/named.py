@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qd_agent.core.frame import FrameReference
+from qd_agent.documents.events import Event
 from qd_agent.documents.layout import Descriptor, ImageKey
 from qd_agent.documents.legacy import LegacyAssets
-from qd_agent.documents.run import Event, Run
+from qd_agent.documents.run import Run
 from qd_agent.documents.schema import MAX_TEXT
+
+MOST_READINGS = 100
+"""Events that may wait for one datum."""
 
 
 class NamedFrames:
@@ -46,8 +50,7 @@ class NamedFrames:
     def _awaited(self, run: Run, datum_ids: Iterable[str]) -> list[FrameReference]:
         frames: list[FrameReference] = []
         for datum_id in datum_ids:
-            waiting = run.awaited.pop(datum_id, None)
-            if waiting is not None:
+            for waiting in run.awaited.pop(datum_id, {}).values():
                 frames += self._find(run, datum_id, *waiting)
         return frames
 
@@ -57,7 +60,9 @@ class NamedFrames:
         found = self._assets.find(datum_id)
         if found is None:
             if len(run.awaited) < self._most and len(datum_id) <= MAX_TEXT:
-                run.awaited[datum_id] = descriptor, key, event
+                waiting = run.awaited.setdefault(datum_id, {})
+                if len(waiting) < MOST_READINGS:
+                    waiting[event.uid, key.name] = descriptor, key, event
             return []
         resource, datum = found
         return [

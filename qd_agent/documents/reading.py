@@ -7,7 +7,8 @@ from typing import cast
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameReference, Happening
-from qd_agent.documents.run import Event, Run, scalar_readings
+from qd_agent.documents.events import Event, scalar_readings
+from qd_agent.documents.run import Run
 from qd_agent.documents.schema import LARGEST, mapping, number, whole
 
 

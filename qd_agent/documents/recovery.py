@@ -6,9 +6,10 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qd_agent.core.frame import FrameReference
+from qd_agent.documents.events import Announced
 from qd_agent.documents.layout import Descriptor, ImageKey
 from qd_agent.documents.resources import Resource
-from qd_agent.documents.run import Announced, Run
+from qd_agent.documents.run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import cast
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameKey, FrameReference, Happening, RunClosed, RunOpened
+from qd_agent.documents.events import Datum
 from qd_agent.documents.layout import read_descriptor
 from qd_agent.documents.metadata import Metadata
 from qd_agent.documents.metadata_settings import MetadataSettings
@@ -23,7 +24,7 @@ from qd_agent.documents.reading import (
 )
 from qd_agent.documents.recovery import held_in_files, recover
 from qd_agent.documents.resources import read_resource
-from qd_agent.documents.run import MAX_NAMES, Datum, Run
+from qd_agent.documents.run import MAX_NAMES, Run
 from qd_agent.documents.schema import (
     LARGEST,
     MAX_TEXT,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
-
-import numpy as np
+from dataclasses import replace
 
 from qd_agent.core.errors import BadFrame
 from qd_agent.core.frame import FrameKey, FrameReference, InlineLocation, Location
+from qd_agent.documents.events import Announced, Datum, Event, Waiting, images_of
 from qd_agent.documents.layout import Descriptor, ImageKey
 from qd_agent.documents.ranges import Ranges
 from qd_agent.documents.resources import Resource
@@ -19,60 +17,6 @@ OUT_OF_TILED = "event-"
 """How the uids of events begin that were read out of Tiled or the books, which do not keep them."""
 MAX_NAMES = 10_000
 """Most descriptors, and most stream_resources, of one run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a frame takes from its event: time (UTC epoch s) and scalar readings by data key."""
-
-    uid: str
-    seq_num: int
-    time: float
-    readings: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """One event's frames of one detector, in a file.
-
-    Attributes:
-        descriptor: of the event.
-        key: the detector.
-        resource: the dataset.
-        index: of the event's frames along the dataset, counted in events.
-        seq_num: of the event.
-        time: UTC epoch s at which it was announced.
-        take: 0, or 1, 2 ... when the event was taken again (a rewound plan).
-    """
-
-    descriptor: Descriptor
-    key: ImageKey
-    resource: Resource
-    index: int
-    seq_num: int
-    time: float
-    take: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Datum:
-    """A stream_datum: indices [start, stop) of a dataset hold the events seq_num, seq_num + 1 ...
-
-    Attributes:
-        descriptor: of the events.
-        resource: the dataset.
-        start: first index.
-        stop: one beyond the last index.
-        seq_num: sequence number of the event at `start`.
-        time: UTC epoch s at which the document came.
-    """
-
-    descriptor: Descriptor
-    resource: Resource
-    start: int
-    stop: int
-    seq_num: int
-    time: float
 
 
 class Run:
@@ -93,7 +37,8 @@ class Run:
         self._waiting: dict[tuple[str, int], list[Announced]] = {}
         self._events: dict[tuple[str, int], Event] = {}
         self._inline_uids: dict[tuple[str, str, int], list[tuple[str, float]]] = {}
-        self.awaited: dict[str, tuple[Descriptor, ImageKey, Event]] = {}
+        # By datum, then by event and detector: who waits for it.
+        self.awaited: dict[str, dict[tuple[str, str], Waiting]] = {}
 
     def track(self, stream: str, data_key: str) -> Track:
         """Give the track of a detector in a stream."""
@@ -274,7 +219,7 @@ class Run:
     def _inline_frames(
         self, descriptor: Descriptor, key: ImageKey, event: Event, value: object
     ) -> Iterator[FrameReference]:
-        images = _images(value, key)
+        images = images_of(value, key)
         for frame, reference in enumerate(
             self.named_frames(descriptor, key, event, lambda _: InlineLocation())
         ):
@@ -325,34 +270,3 @@ def _is_known(event: Event, known: Sequence[tuple[str, float]]) -> bool:
         uid == event.uid or (when == event.time and OUT_OF_TILED in (uid[:6], event.uid[:6]))
         for uid, when in known
     )
-
-
-def scalar_readings(data: Mapping[str, object]) -> dict[str, float]:
-    """Give the finite numbers of an event's data by data key; flags and text are no readings."""
-    readings: dict[str, float] = {}
-    for name, value in data.items():
-        if isinstance(value, (int, float, np.integer, np.floating)) and type(value) is not bool:
-            try:
-                reading = float(value)
-            except OverflowError:
-                continue
-            if isfinite(reading):
-                readings[name] = reading
-    return readings
-
-
-def _images(value: object, key: ImageKey) -> np.ndarray | None:
-    """Give an event's images, shape (frames, ...), or None when they are no such array.
-
-    The other sizes are left to the reader, which reports a mismatch as a bad frame.
-    """
-    try:
-        array = np.asarray(value)
-    except (ValueError, OverflowError):  # ragged rows, integers beyond 64 bits
-        return None
-    axes = len(key.shape)
-    if array.ndim == axes:
-        array = array[np.newaxis]
-    if array.dtype.kind not in "buif" or array.ndim != axes + 1 or array.shape[0] != key.frames:
-        return None
-    return array

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import cast
 
+from qd_agent.documents.events import scalar_readings
 from qd_agent.documents.metadata_settings import UNITS, DeclaredPath
-from qd_agent.documents.run import scalar_readings
 
 NUMBERS = ("wavelength", "monitor", "exposure", "temperature")
 OTHER_RUNS = ("dark_run", "background_run")

@@ -118,6 +118,20 @@ def test_a_repeated_event_gives_its_frames_once():
     assert len(frames([*run.documents(), *run.datums, *run.events])) == EVENTS
 
 
+@pytest.mark.parametrize("datums_first", [True, False])
+def test_events_that_name_one_datum_each_have_its_frame(datums_first):
+    """A detector that is read again, and was not triggered, names what it named before."""
+    run = Legacy("/data", "AD_HDF5", "cam.h5", {"frame_per_point": 1})
+    (_, datum) = run.datums[1]
+    again = [run.event({"cam": datum["datum_id"]}) for _ in range(2)]
+    parts = [run.datums, [*run.events, *again]]
+    documents = parts if datums_first else parts[::-1]
+    found = frames([*run.opening, run.resource, *(d for part in documents for d in part)])
+    assert sorted((f.key.seq_num, f.location.row) for f in found) == [
+        (1, 0), (2, 1), (3, 2), (4, 1), (5, 1)
+    ]  # fmt: skip
+
+
 def test_a_frame_whose_datum_never_came_is_missing_and_not_made_up():
     run = Legacy("/data", "AD_HDF5", "cam.h5", {"frame_per_point": 1})
     documents = [*run.opening, run.resource, *run.datums[:1], *run.events, run.stop()]
@@ -181,3 +195,18 @@ def test_memory_of_what_nobody_asks_for_is_bounded():
         frames([("resource", {**run.resource[1], "uid": f"r{number}"})], router)
     assert len(router._named._assets._datums) == 10
     assert len(router._named._assets._resources) == 1001
+
+
+def test_memory_of_what_was_named_or_waits_is_bounded():
+    router = open_router(RouterSettings(max_waiting_frames=10))
+    run = Legacy("/data", "AD_HDF5", "cam.h5", {})
+    frames([*run.opening, run.resource], router)
+    (_, datum) = run.datums[0]
+    for number in range(2000):
+        frames([run.event({"cam": "never"})], router)
+        frames([("datum", {**datum, "datum_id": f"d{number}"})], router)
+        assert len(frames([run.event({"cam": f"d{number}"})], router)) == 1
+    (state,) = router._runs.values()
+    assert len(router._named._assets._used) == 1000
+    assert not router._named._assets._datums
+    assert [len(waiting) for waiting in state.awaited.values()] == [100]
