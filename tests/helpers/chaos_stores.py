@@ -8,13 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import httpx
 import redis
 
+from tests.helpers import nursery
 from tests.helpers.forwarder import Forwarder
 from tests.helpers.rig import free_port
 
@@ -39,7 +40,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | nursery.Forked | None = None
         self.start()
         self.forwarder = Forwarder(self.port())
 
@@ -56,10 +57,7 @@ class Store:
         """Start it, wait until it answers, and let the agent in."""
         command, env = self.command()
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **env}, start_new_session=True,
-            )  # fmt: skip
+            self.process = self._launch(command, {**os.environ, **env}, log)
         deadline = time.monotonic() + 120
         while not self.answers():
             assert self.process.poll() is None, f"{self.name} has ended: see {self.folder}"
@@ -67,6 +65,14 @@ class Store:
             time.sleep(0.05)
         if hasattr(self, "forwarder"):
             self.forwarder.target = self.port()
+
+    def _launch(
+        self, command: list[str], env: dict[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes] | nursery.Forked:
+        return subprocess.Popen(
+            command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+            start_new_session=True,
+        )  # fmt: skip
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the server; nobody can reach it until `start`."""
@@ -173,7 +179,15 @@ class TiledStore(Store):
             "TILED_SINGLE_USER_API_KEY": SECRET,
             "PYTHONPATH": str(ROOT),
         }
-        return [sys.executable, "-P", "-m", "qd_agent.embedded.tiled_server"], env
+        return ["-m", "qd_agent.embedded.tiled_server"], env
+
+    def _launch(
+        self, command: list[str], env: dict[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes] | nursery.Forked:
+        return nursery.start(
+            "tiled", command, cwd=self.folder, stdout=log, stderr=log, env=env,
+            start_new_session=True,
+        )  # fmt: skip
 
     def port(self) -> int:
         return int(json.loads((self.folder / "port.json").read_text())["port"])

@@ -1,21 +1,26 @@
 """A dashboard as its own process, and pages of it in a browser."""
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.helpers import nursery
 from tests.helpers.browser import Page
 
 
 @contextmanager
 def running_dashboard(*arguments: object) -> Iterator[str]:
     """`qd-agent dashboard` on a free port; gives its address, token included."""
-    command = [sys.executable, "-m", "qd_agent", "dashboard", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    process = nursery.start(
+        "agent",
+        ["-m", "qd_agent", "dashboard", "--port", "0", *map(str, arguments)],
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None

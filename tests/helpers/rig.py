@@ -22,6 +22,10 @@ import httpx
 import redis
 
 from simulated_beamline.layout import pilatus_1m, pixels_of, write_calibration
+from tests.helpers import nursery
+from tests.helpers.servers import shared_tiled
+
+Process = subprocess.Popen[str] | nursery.Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 180.0
@@ -56,20 +60,27 @@ def refusing_port() -> Iterator[int]:
 
 
 class Rig:
-    """One folder, one ZMQ address, one agent and one beamline at a time."""
+    """One folder, one ZMQ address, one agent and one beamline at a time.
+
+    Attributes:
+        forks: whether processes that need no environment of their own come from the nursery.
+        own_tiled: whether the agent starts its own Tiled, as it does its own Redis; else it is
+            told of one that other tests use as well, in which it has its runs to itself.
+    """
 
     def __init__(self, folder: Path):
+        self.forks, self.own_tiled = True, False
         self.folder = folder
         self.beamline_folder = folder / "beamline"
         self.beamline_folder.mkdir()
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Process] = []
 
     # -- processes -------------------------------------------------------------------------
 
     def config(self, **changes: object) -> Path:
-        """Write the agent's configuration; embedded stores unless `changes` say otherwise."""
-        tree = {
+        """Write the agent's configuration; the stores are ours unless `changes` say otherwise."""
+        tree: dict[str, object] = {
             "agent_id": "test-agent",
             "data": "agent",
             "source": {"address": self.address},
@@ -85,17 +96,23 @@ class Rig:
                 "mask": "beamline/mask.npy",
                 "monitor_key": "monitor",
             },
+            **({} if self.own_tiled or "tiled" in changes else {"tiled": self._shared_tiled()}),
             **changes,
         }
         path = self.folder / "agent.yaml"
         path.write_text(json.dumps(tree))  # JSON is YAML
         return path
 
+    def _shared_tiled(self) -> dict[str, str]:
+        server = shared_tiled()
+        (self.folder / "tiled.key").write_text(server.secret)
+        return {"uri": server.url, "api_key_file": "tiled.key"}
+
     def start_agent(self, config: Path | None = None, env: Mapping[str, str] | None = None):
         """Start `qd-agent run`; its log is lines on stderr."""
         return self._start(["-m", "qd_agent", "run", str(config or self.config())], env)
 
-    def wait_until_ready(self, agent: subprocess.Popen[str]) -> list[str]:
+    def wait_until_ready(self, agent: Process) -> list[str]:
         """Read the agent's log until it says that it is ready."""
         return read_until(agent, lambda line: "event=ready" in line)
 
@@ -118,7 +135,7 @@ class Rig:
     def _poni(self) -> Path:
         return self.beamline_folder / "detector.poni"
 
-    def wait_for_calibration(self, beamline: subprocess.Popen[str]) -> None:
+    def wait_for_calibration(self, beamline: Process) -> None:
         """Wait until the beamline has written PONI and mask; the PONI comes last, and whole."""
         deadline = time.monotonic() + 120
         while True:
@@ -137,25 +154,31 @@ class Rig:
         rows, columns = detector.shape
         return rows, columns
 
-    def _start(self, command: Sequence[str], env: Mapping[str, str] | None):
-        process = subprocess.Popen(
-            [sys.executable, "-P", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **(env or {})},
-        )
+    def _start(self, command: Sequence[str], env: Mapping[str, str] | None) -> Process:
+        if self.forks and env is None:
+            kind = "agent" if command[1] == "qd_agent" else "beamline"
+            process = nursery.start(
+                kind, command, env=os.environ, stderr=subprocess.PIPE, text=True
+            )
+        else:
+            process = subprocess.Popen(
+                [sys.executable, "-P", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **(env or {})},
+            )
         self.processes.append(process)
         return process
 
-    def terminate(self, process: subprocess.Popen[str], patience: float = 60.0) -> str:
+    def terminate(self, process: Process, patience: float = 60.0) -> str:
         """Send SIGTERM; give what was still said on stderr. The exit code is in `returncode`."""
         process.send_signal(signal.SIGTERM)
         return process.communicate(timeout=patience)[1]
 
-    def terminate_quietly(self, process: subprocess.Popen[str], patience: float = 60.0) -> None:
+    def terminate_quietly(self, process: Process, patience: float = 60.0) -> None:
         """Send SIGTERM where somebody else reads what it says."""
         process.send_signal(signal.SIGTERM)
         process.wait(patience)
@@ -179,9 +202,11 @@ class Rig:
         return redis.Redis.from_url(found["url"], password=found["secret"], decode_responses=True)
 
     def tiled(self):
-        """Give a plain client of the agent's embedded Tiled."""
+        """Give a plain client of the agent's Tiled."""
         from tiled.client import from_uri  # takes a second
 
+        if not self.own_tiled:
+            return from_uri(shared_tiled().url, api_key=shared_tiled().secret)
         found = self._endpoint("tiled")
         return from_uri(found["url"], api_key=found["secret"])
 
@@ -262,7 +287,7 @@ def _streams(answer: object) -> list[tuple[str, list[tuple[str, dict[str, str]]]
 class Log:
     """Reads what a process says, so that it never waits for a reader."""
 
-    def __init__(self, process: subprocess.Popen[str]):
+    def __init__(self, process: Process):
         self.lines: list[str] = []
         self._process = process
         self._thread = threading.Thread(target=self._read)
@@ -278,7 +303,7 @@ class Log:
 
 
 def read_until(
-    process: subprocess.Popen[str], wanted: Callable[[str], bool], patience: float = PATIENCE_S
+    process: Process, wanted: Callable[[str], bool], patience: float = PATIENCE_S
 ) -> list[str]:
     """Read stderr line by line until one is wanted; give them all.
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
+import os
+import secrets
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import redis
 
-from qd_agent.embedded import Endpoint, RunningServer, start_redis, start_tiled
+from qd_agent.embedded import Endpoint, RunningServer, start_redis
+from tests.helpers import nursery
 
 
 @contextmanager
@@ -25,10 +35,84 @@ def running_redis(folder: Path) -> Iterator[RunningServer]:
         server.stop()
 
 
+@dataclass(frozen=True)
+class ForkedTiled:
+    """A Tiled server as the agent starts it, but from the nursery, and without a guard."""
+
+    url: str
+    secret: str = field(repr=False)
+    folder: Path
+    process: nursery.Forked = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """Stop it, gracefully, then by force."""
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def fork_tiled(folder: Path, readable: Sequence[Path] = ()) -> ForkedTiled:
+    """Start a Tiled with its catalog in `folder`; files below `readable` may be registered."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ready, secret = folder / "port.json", secrets.token_hex(32)
+    ready.unlink(missing_ok=True)
+    settings = {
+        "folder": str(folder.resolve()),
+        "readable": [str(path.resolve()) for path in readable],
+        "ready_file": str(ready.resolve()),
+    }
+    env = {"QD_EMBEDDED_TILED": json.dumps(settings), "TILED_SINGLE_USER_API_KEY": secret}
+    with (folder / "tiled.log").open("ab") as log:
+        process = nursery.start(
+            "tiled",
+            ["-m", "qd_agent.embedded.tiled_server"],
+            env={**os.environ, **env},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + 120
+    while not (url := _url_once_it_answers(ready)):
+        assert process.poll() is None, (folder / "tiled.log").read_text()
+        assert time.monotonic() < deadline, "Tiled does not come up"
+        time.sleep(0.02)
+    return ForkedTiled(url, secret, folder, process)
+
+
+def _url_once_it_answers(ready: Path) -> str:
+    if not ready.exists():
+        return ""
+    url = f"http://127.0.0.1:{json.loads(ready.read_text())['port']}"
+    try:
+        return url + "/api/v1" if httpx.get(f"{url}/healthz", timeout=2).is_success else ""
+    except httpx.HTTPError:
+        return ""
+
+
+@functools.cache
+def shared_tiled() -> ForkedTiled:
+    """One Tiled for all tests of this process that ask no more of it than to be there.
+
+    What it may be asked for is read with its own key; it knows no raw runs.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="tiled-")
+    server = fork_tiled(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(server.stop)  # before its folder goes
+    return server
+
+
 @contextmanager
-def running_tiled(folder: Path, readable: Sequence[Path] = ()) -> Iterator[RunningServer]:
+def running_tiled(folder: Path, readable: Sequence[Path] = ()) -> Iterator[ForkedTiled]:
     """A Tiled with its catalog in `folder`, for as long as the block lasts."""
-    server = start_tiled(folder, readable)
+    server = fork_tiled(folder, readable)
     try:
         yield server
     finally:
@@ -36,7 +120,7 @@ def running_tiled(folder: Path, readable: Sequence[Path] = ()) -> Iterator[Runni
 
 
 @contextmanager
-def tiled_client(server: RunningServer | Endpoint) -> Iterator[Any]:
+def tiled_client(server: RunningServer | Endpoint | ForkedTiled) -> Iterator[Any]:
     """A plain Tiled client whose connections are closed after the block."""
     from tiled.client import from_uri
 
@@ -82,8 +166,8 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
 
 
 @pytest.fixture(scope="module")
-def tiled_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One Tiled (it takes seconds to start) for all tests of a module.
+def tiled_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedTiled]:
+    """One Tiled for all tests of a module.
 
     Files under its folder's neighbour `readable` may be registered and read.
     """

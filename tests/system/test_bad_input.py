@@ -64,6 +64,7 @@ def test_check_names_everything_that_cannot_be_opened(rig: Rig):
 
 def test_check_proves_a_working_configuration_and_reads_a_frame_back(rig: Rig):
     rig.calibrate()
+    rig.own_tiled = True
     done = ended("check", rig.config())
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 7

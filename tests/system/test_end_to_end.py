@@ -19,6 +19,7 @@ def growth(frames: int, rate: float = 2.0) -> list[str]:
 
 
 def test_every_frame_of_a_synthesis_is_in_redis_and_in_tiled_once(rig: Rig):
+    rig.forks, rig.own_tiled = False, True  # as a user starts them, from the first import on
     agent, beamline = rig.start_both(*growth(14))
     assert beamline.wait(timeout=180) == 0, beamline.communicate()[1]
     truth = {line["seq_num"]: line for line in rig.truth()}
@@ -65,6 +66,7 @@ def test_every_frame_of_a_synthesis_is_in_redis_and_in_tiled_once(rig: Rig):
 
 
 def test_embedded_servers_end_with_the_agent_and_their_secrets_are_in_no_command_line(rig: Rig):
+    rig.own_tiled = True
     agent, beamline = rig.start_both(*growth(1), "--binning", "4")
     beamline.wait(timeout=120)
     assert len(rig.predictions(1)) == 1

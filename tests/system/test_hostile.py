@@ -127,6 +127,7 @@ def test_the_canary_sings(tmp_path: Path):
 
 
 def test_a_good_run_is_whole_whatever_strangers_do(rig: Rig):
+    rig.own_tiled = True  # its port is among those that are attacked
     canary = rig.folder / "canary"
     hostile = rig.beamline_folder / "hostile"
     hostile.mkdir()

@@ -11,6 +11,11 @@ from tests.helpers.rig import Rig
 pytestmark = pytest.mark.system
 
 
+@pytest.fixture(autouse=True)
+def _both_servers_are_the_agents_own(rig: Rig):
+    rig.own_tiled = True
+
+
 def test_a_killed_agent_takes_up_the_run_and_answers_every_frame_once(rig: Rig):
     agent, beamline = rig.start_both("growth", "--frames", "40", "--rate", "1.5", "--binning", "4")
     rig.predictions(4)

@@ -29,13 +29,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from tests.helpers import nursery
 from tests.helpers.chaos_beamline import Plan
 from tests.helpers.chaos_checker import Findings, check, read_journal, read_stores
 from tests.helpers.chaos_stores import ROOT, SECRET, RedisStore, Store, TiledStore
 from tests.helpers.chaos_wire import Wire
+from tests.helpers.commands import ended
 from tests.helpers.rig import free_port
 from tests.system.chaos.scenes import FULL, Scene, draw
 
+Process = subprocess.Popen[bytes] | nursery.Forked
 HELPERS = ROOT / "tests" / "helpers"
 SHUTDOWN_S = 5.0
 GRANT = 12
@@ -85,10 +88,26 @@ class Report:
 
 
 class Campaign:
-    """One folder, one seed, two stores, one beamline, and one agent after the other."""
+    """One folder, one seed, two stores, one beamline, and one agent after the other.
 
-    def __init__(self, folder: Path, seed: int, say: Callable[[str], None], **changes: object):
-        self.folder, self.report, self._say = folder, Report(seed), say
+    Args:
+        folder: of everything.
+        seed: of everything that is drawn.
+        say: told of every fault.
+        forks: whether agents are forked from a process that has imported what they need.
+        changes: of the agent's configuration.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        say: Callable[[str], None],
+        *,
+        forks: bool = True,
+        **changes: object,
+    ):
+        self.folder, self.report, self._say, self._forks = folder, Report(seed), say, forks
         self._rng = random.Random(seed)
         self._began = time.monotonic()
         self.logs = folder / "log"
@@ -102,8 +121,8 @@ class Campaign:
         self._lives = self._allowed = self._taken = 0
         self._journal: TextIO | None = None
         self._counting = threading.Lock()
-        self._agent: subprocess.Popen[bytes] | None = None
-        self._helpers: list[subprocess.Popen[bytes]] = []
+        self._agent: Process | None = None
+        self._helpers: list[Process] = []
 
     # -- what takes part -------------------------------------------------------------------
 
@@ -130,35 +149,39 @@ class Campaign:
         path.write_text(json.dumps(tree))  # JSON is YAML
         return path
 
-    def start_beamline(self, **changes: Any) -> subprocess.Popen[bytes]:
+    def start_beamline(self, **changes: Any) -> Process:
         plan = Plan(
             folder=str(self.folder / "beamline"), address=self.publish, seed=self.report.seed,
             tiled=str(self.tiled.folder), api_key=SECRET,
         )  # fmt: skip
         path = self.folder / "plan.json"
         path.write_text(json.dumps({**vars(plan), **changes}))
-        return self._start([str(HELPERS / "chaos_beamline.py"), str(path)], "beamline", {})
+        return self._start("beamline", [str(HELPERS / "chaos_beamline.py"), str(path)])
 
-    def _start(
-        self, command: Sequence[str], log: str, env: dict[str, str]
-    ) -> subprocess.Popen[bytes]:
-        with (self.logs / f"{log}.log").open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-P", *command], stdin=subprocess.DEVNULL, stdout=file,
-                stderr=file, cwd=self.folder,
-                env={
-                    **os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
-                    "OMP_NUM_THREADS": "1", "TILED_API_KEY": SECRET, **env,
-                },
-            )  # fmt: skip
+    def _start(self, kind: str, command: Sequence[str], log: str = "", **more: str) -> Process:
+        env = {
+            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1",
+            "TILED_API_KEY": SECRET, **more,
+        }  # fmt: skip
+        with (self.logs / f"{log or kind}.log").open("wb") as file:
+            if self._forks:
+                process = nursery.start(
+                    kind, command, stdout=file, stderr=file, cwd=self.folder, env=env
+                )
+            else:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", *command], stdin=subprocess.DEVNULL, stdout=file,
+                    stderr=file, cwd=self.folder, env=env,
+                )  # fmt: skip
         self._helpers.append(process)
         return process
 
-    def start_agent(self, chaos: str = "") -> tuple[subprocess.Popen[bytes], Path]:
+    def start_agent(self, chaos: str = "") -> tuple[Process, Path]:
         self._lives += 1
         name = f"agent-{self._lives:03d}"
         env = {"QD_CHAOS": chaos, "QD_CHAOS_DATA": str(self.folder / "agent")}
-        agent = self._start([str(HELPERS / "chaos_agent.py"), "run", str(self.config)], name, env)
+        command = [str(HELPERS / "chaos_agent.py"), "run", str(self.config)]
+        agent = self._start("agent", command, name, **env)
         self._agent = agent
         return agent, self.logs / f"{name}.log"
 
@@ -224,7 +247,7 @@ class Campaign:
                 self._complain(f"{scene.name}: frames are not answered", log)
             self._end(scene, agent, log)
 
-    def _end(self, scene: Scene, agent: subprocess.Popen[bytes], log: Path) -> None:
+    def _end(self, scene: Scene, agent: Process, log: Path) -> None:
         """End an agent by signals; a second one is sent when the first was heard."""
         began = time.monotonic()
         agent.send_signal(scene.signals[0])
@@ -259,7 +282,7 @@ class Campaign:
 
     # -- what happens to the stores --------------------------------------------------------
 
-    def _trouble(self, name: str, agent: subprocess.Popen[bytes], log: Path) -> None:
+    def _trouble(self, name: str, agent: Process, log: Path) -> None:
         """Do to a store what `name` says, and undo it when the agent has noticed."""
         if not name:
             return
@@ -317,7 +340,7 @@ class Campaign:
         (self.folder / "report.txt").write_text(self.report.text() + "\n")
         return self.report
 
-    def _last_life(self, beamline: subprocess.Popen[bytes], wire: Wire) -> None:
+    def _last_life(self, beamline: Process, wire: Wire) -> None:
         """Let the last runs end, and an agent that nobody harms put the books right."""
         agent, log = self.start_agent()
         (self.folder / "beamline" / "stop").touch()
@@ -389,7 +412,11 @@ class Campaign:
             time.sleep(1.0)
 
     def _runs(self) -> list[dict[str, Any]]:
-        return json.loads(self._qd("runs", "--json", str(self.config)) or "[]")
+        # Asked every second: by a command of this process.
+        done = ended("runs", "--json", self.config, env={"TILED_API_KEY": SECRET})
+        if done.returncode > 1:
+            self.report.complaints.append(f"qd-agent runs: {done.stderr.strip()[-300:]}")
+        return json.loads(done.stdout or "[]")
 
     def _qd(self, *arguments: str) -> str:
         done = subprocess.run(

@@ -232,7 +232,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     campaign = Campaign(
-        folder, 1, say, ledger={"keep_gib": KEEP_GIB}, log_level="warning",
+        folder, 1, say, forks=False, ledger={"keep_gib": KEEP_GIB}, log_level="warning",
         redis={"max_patterns_per_run": 100}, reconcile={"find_every_s": 10.0},
     )  # fmt: skip
     try:
