@@ -10,11 +10,12 @@ STAMP := $(VENV)/.installed
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
+# What is imported is compiled then: all of it takes pip two minutes, most of it is never imported.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on PATH (or make PYTHON=/path/to/python3.11)"; exit 1; }
 	@echo "Building $(VENV) from constraints.txt (a few minutes, once) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,kafka,beamline,dashboard,plot,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[embedded,kafka,beamline,dashboard,plot,dev]'
 	@touch $@
 
 demo: $(STAMP)  ## a synthesis, a beamline and the agent on this machine; ends with a plot

@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 import redis
 
+from qd_agent.embedded import write_private
 from simulated_beamline.layout import pilatus_1m, pixels_of, write_calibration
 from tests.helpers import nursery
 from tests.helpers.servers import shared_tiled
@@ -105,7 +106,7 @@ class Rig:
 
     def _shared_tiled(self) -> dict[str, str]:
         server = shared_tiled()
-        (self.folder / "tiled.key").write_text(server.secret)
+        write_private(self.folder / "tiled.key", server.secret)
         return {"uri": server.url, "api_key_file": "tiled.key"}
 
     def start_agent(self, config: Path | None = None, env: Mapping[str, str] | None = None):

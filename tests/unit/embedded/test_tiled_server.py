@@ -17,7 +17,7 @@ from event_model import compose_run
 
 from qd_agent.core.errors import Fatal
 from qd_agent.embedded import RunningServer, find_server, start_tiled
-from tests.helpers.servers import all_gone, running_tiled, tiled_client
+from tests.helpers.servers import all_gone, tiled_client
 
 _AGENT = """
 import sys, time
@@ -135,8 +135,12 @@ def test_the_catalog_outlives_an_agent_that_was_killed_and_the_server_does_not(
     with agent:
         agent.send_signal(signal.SIGKILL)
     assert all_gone(running)
-    with running_tiled(folder) as server, tiled_client(server) as root:
-        assert root["kept"].read().tolist() == [0, 1, 2]
+    server = start_tiled(folder)
+    try:
+        with tiled_client(server) as root:
+            assert root["kept"].read().tolist() == [0, 1, 2]
+    finally:
+        server.stop()
 
 
 def test_a_folder_whose_name_breaks_every_uri_is_refused(tmp_path: Path) -> None:
