@@ -10,12 +10,12 @@ STAMP := $(VENV)/.installed
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-# What is imported is compiled then: all of it takes pip two minutes, most of it is never imported.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on PATH (or make PYTHON=/path/to/python3.11)"; exit 1; }
 	@echo "Building $(VENV) from constraints.txt (a few minutes, once) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[embedded,kafka,beamline,dashboard,plot,dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip does so too, on one core; some is no Python
 	@touch $@
 
 demo: $(STAMP)  ## a synthesis, a beamline and the agent on this machine; ends with a plot
@@ -23,6 +23,8 @@ demo: $(STAMP)  ## a synthesis, a beamline and the agent on this machine; ends w
 
 # Two at a time, file by file in the order of the tree: the campaign, the longest of them, begins.
 # A lost process ends the tests: another one would begin with the test that it was lost with.
+# Where Python is told to keep no compiled modules, each of hundreds of processes would compile ours.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)  ## every test, on real servers and processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(TEST_ARGS)
 
