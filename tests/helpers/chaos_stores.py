@@ -18,6 +18,7 @@ import redis
 from tests.helpers import nursery
 from tests.helpers.forwarder import Forwarder
 from tests.helpers.rig import free_port
+from tests.helpers.servers import tiled_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "5ec2e7" * 8
@@ -169,16 +170,7 @@ class TiledStore(Store):
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         (self.folder / "port.json").unlink(missing_ok=True)
-        settings = {
-            "folder": str(self.folder),
-            "readable": [str(self._readable)],
-            "ready_file": str(self.folder / "port.json"),
-        }
-        env = {
-            "QD_EMBEDDED_TILED": json.dumps(settings),
-            "TILED_SINGLE_USER_API_KEY": SECRET,
-            "PYTHONPATH": str(ROOT),
-        }
+        env = tiled_environment(self.folder, [self._readable], SECRET)
         return ["-m", "qd_agent.embedded.tiled_server"], env
 
     def _launch(

@@ -58,17 +58,22 @@ class ForkedTiled:
             self.process.wait()
 
 
+def tiled_environment(folder: Path, readable: Sequence[Path], secret: str) -> dict[str, str]:
+    """Give what a Tiled server is told: it writes its port into `port.json` in its folder."""
+    settings = {
+        "folder": str(folder.resolve()),
+        "readable": [str(path.resolve()) for path in readable],
+        "ready_file": str(folder.resolve() / "port.json"),
+    }
+    return {"QD_EMBEDDED_TILED": json.dumps(settings), "TILED_SINGLE_USER_API_KEY": secret}
+
+
 def fork_tiled(folder: Path, readable: Sequence[Path] = ()) -> ForkedTiled:
     """Start a Tiled with its catalog in `folder`; files below `readable` may be registered."""
     folder.mkdir(parents=True, exist_ok=True)
     ready, secret = folder / "port.json", secrets.token_hex(32)
     ready.unlink(missing_ok=True)
-    settings = {
-        "folder": str(folder.resolve()),
-        "readable": [str(path.resolve()) for path in readable],
-        "ready_file": str(ready.resolve()),
-    }
-    env = {"QD_EMBEDDED_TILED": json.dumps(settings), "TILED_SINGLE_USER_API_KEY": secret}
+    env = tiled_environment(folder, readable, secret)
     with (folder / "tiled.log").open("ab") as log:
         process = nursery.start(
             "tiled",
